@@ -76,6 +76,10 @@ def runs() -> Mapping[str, tuple[str, Callable[[], PatchResult]]]:
             "several tasks, each fine-tuned alone",
             lambda: several("parallel", "parallel", search_budget=12),
         ),
+        "merge": (
+            "several tasks, each fine-tuned alone and merged by TSV-M",
+            lambda: several("merge", "parallel", method="tsv"),
+        ),
         "lora": ("a LoRA adapter", lambda: patched(digits(), "lora", **lora)),
         "delta": ("a patch: the difference alone", lambda: patched(digits(), "digits")),
         "typographic": ("an attack", lambda: patched(attacked, "typographic", keep=[one_shape("clean")])),

@@ -352,3 +352,13 @@ def test_whole_train_split_as_validation(model_folder, tmp_path):
     kept = write_task(tmp_path / "data", "kept", seed=5, splits={"train": None, "validation": "train", "test": "test"})
     result = patch_single(model_folder, task, [kept], arguments(tmp_path / "run"), alphas=[1.0])
     assert result.curve.get(1.0, "supported", "kept", "validation").total == 80
+
+
+def test_a_trained_head_among_thetas_is_said_to_be_left_out(model_folder, task, other_task, tmp_path, caplog):
+    patch_single(model_folder, task, [other_task], arguments(tmp_path / "run", train_head=True), alphas=[1.0])
+    assert not [record for record in caplog.records if "is not used" in record.getMessage()]
+    again = PatchOptions(thetas={"finetuned": str(tmp_path / "run/theta_1")})
+    patch_single(model_folder, task, [other_task], arguments(tmp_path / "again"), alphas=[1.0], options=again)
+    [said] = [record.getMessage() for record in caplog.records if "is not used" in record.getMessage()]
+    assert said.startswith("The trained head of finetuned")
+    assert "`hf-paint interpolate` mixes heads, too" in said
