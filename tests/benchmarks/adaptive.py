@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from accelerate import Accelerator
 from common import FOLDER, Row, Run, arguments, compare, report
-from material import SHARED
+from inputs import SHARED
 from transformers import PrinterCallback
 
 from hf_paint import AlphaCurve, PaintTrainer, PaintTrainingArguments, get_task, prepare_task, sweep_alphas

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from common import FOLDER, Row, Target, arguments, compare, interleave, report, seconds
 from datasets import ClassLabel, Dataset as Table, Features, Image
-from material import SHARED, make_image_task, make_processor
+from inputs import SHARED, make_image_task, make_processor
 from PIL import Image as PILImage
 from torch import Tensor
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from material import matrix_peak
+from inputs import matrix_peak
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from common import FOLDER
 from counted import counted
 from gpu_figures import Figure, Figures, Setting
 from gpu_training import card
-from material import fine_tuned, make_clip
+from inputs import fine_tuned, make_clip
 from torch import Tensor
 from towers import flops_per_image
 from transformers import TrainerControl, TrainerState

@@ -10,8 +10,8 @@ from common import FOLDER
 from datasets import ClassLabel, Dataset as Table, Features, Image
 from gpu_figures import Figure, Figures, Setting
 from gpu_training import card
+from inputs import make_image_task, make_processor
 from machines import Plan
-from material import make_image_task, make_processor
 from PIL import Image as PILImage
 from simulation import feeding_rate, training_rate
 from towers import clip_config

@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from gpu_figures import Figure, Figures, Setting
 from gpu_training import card
 from head import plain_head
+from inputs import fine_tuned, make_clip, make_processor
 from machines import Job
-from material import fine_tuned, make_clip, make_processor
 from simulation import prompt_rate, sweep_memory, sweep_seconds
 from sweep import Sweep
 from torch._dynamo.utils import counters

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from gpu_figures import Figure, Figures, Setting
+from inputs import DrawnImages
 from machines import PRESETS, Job, Machine, Plan
-from material import DrawnImages
 from simulation import training_memory, training_rate
 from sweep import Sweep
 from torch import Tensor

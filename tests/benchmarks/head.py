@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 from common import FOLDER, Row, Target, arguments, compare, interleave, report, seconds
-from material import make_clip, make_processor
+from inputs import make_clip, make_processor
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel, PreTrainedTokenizerBase

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from common import FOLDER, Row, Run, Target, arguments, child, compare, interleave, report, seconds
-from material import fine_tuned, make_clip
+from inputs import fine_tuned, make_clip
 from safetensors.torch import load_file
 
 from hf_paint import interpolate

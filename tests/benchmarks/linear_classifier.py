@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from common import FOLDER, Row, Run, Target, arguments, compare, interleave, report, seconds
 from datasets import ClassLabel, Dataset, Features, Image
-from material import make_clip, make_processor
+from inputs import make_clip, make_processor
 from PIL import Image as PILImage
 from transformers import PrinterCallback
 

@@ -15,7 +15,7 @@ from itertools import count
 
 import torch
 from common import Row, Run, arguments, compare, interleave, report, seconds
-from material import fine_tuned, make_clip, make_processor
+from inputs import fine_tuned, make_clip, make_processor
 from PIL import Image
 from torch import Tensor
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 from common import FOLDER, Target, arguments, compare, interleave, report, seconds
-from material import ProcessedImages, make_image_task, make_processor
+from inputs import ProcessedImages, make_image_task, make_processor
 from torch import Tensor
 from torch.utils.data import DataLoader
 

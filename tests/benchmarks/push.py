@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 from common import FOLDER, MIB, Row, arguments, child, report
-from material import fine_tuned, make_clip, make_processor
+from inputs import fine_tuned, make_clip, make_processor
 
 from hf_paint.fingerprints import fingerprint_interpolation, fingerprint_weights
 from hf_paint.models.loading import save_clip

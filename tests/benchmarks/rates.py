@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from common import FOLDER
+from inputs import draw_jpeg, make_processor
 from machines import Machine
-from material import draw_jpeg, make_processor
 from PIL import Image as PILImage
 from torch.nn import functional
 from towers import num_tokens

@@ -23,8 +23,8 @@ from typing import Any
 from unittest.mock import patch
 
 from common import FOLDER, MIB, Row, arguments, child
+from inputs import SMALL_TOWER, fine_tuned, make_clip
 from machines import Job, Machine, Memory, Plan
-from material import SMALL_TOWER, fine_tuned, make_clip
 from rates import Rates, cache_rates, chunk_rate, now, seconds_of, tower_rates
 from safetensors.torch import load_file, save_file
 from simulation import (

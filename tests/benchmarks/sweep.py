@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from common import FOLDER, Row, Target, arguments, compare, interleave, report, seconds
-from material import ProcessedImages, fine_tuned, make_clip, make_image_task, make_processor, share_of_peak
+from inputs import ProcessedImages, fine_tuned, make_clip, make_image_task, make_processor, share_of_peak
 from torch.nn import functional
 from torch.utils.data import DataLoader
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 from common import FOLDER, Row, Run, Target, arguments, compare, interleave, report
-from material import DrawnImages, make_clip, make_processor, share_of_peak
+from inputs import DrawnImages, make_clip, make_processor, share_of_peak
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback
