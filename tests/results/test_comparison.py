@@ -228,6 +228,15 @@ def test_bases_of_several_sizes_have_their_own_rows(runs, tmp_path):
     ) in text
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_one_base_has_one_name_and_prefers_its_id(runs, order):
+    for run, model in zip(runs, ("folder/of/a/copy", "openai/clip-vit-base-patch32", "zs"), strict=True):
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text()) | {"model": model, "base_fingerprint": "f00d"}
+        (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    comparison = compare_runs([runs[position] for position in order])
+    assert {method.base for method in comparison.methods} == {"clip-vit-base-patch32"}
+
+
 def test_a_run_that_chose_nothing_shows_its_fine_tuned_end(runs):
     (runs[1] / "selection.json").unlink()
     comparison = compare_runs(runs)

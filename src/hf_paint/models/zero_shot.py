@@ -108,8 +108,8 @@ def build_zero_shot_head(
         The head, in float32 on the CPU.
 
     Raises:
-        InputError: If the model cannot be loaded, there are no class names or no templates, or a template does not have
-            exactly one `{}`.
+        InputError: If the model cannot be loaded, if there are no class names or no templates, or if a template does
+            not have exactly one `{}`.
 
     Example:
         >>> head = build_zero_shot_head(model, tokenizer, ["cat", "dog"], ["a photo of a {}."])

@@ -73,8 +73,8 @@ def _check_weights(recipe: Recipe) -> None:
         folder = find_tower(model)
         if (folder / HEAD).exists():
             logger.warning(
-                f"The trained head of {name} ({model}) is not used: `thetas` takes the image tower, and accuracies are "
-                "those of the zero-shot head. `hf-paint interpolate` mixes heads, too."
+                f"The trained head of {name} ({model}) is not used: `thetas` takes the image tower, and accuracies "
+                "are those of the zero-shot head. `hf-paint interpolate` mixes heads, too."
             )
         theta = StoredTower(folder, theta_0)
         check_compatible(theta_0, theta, name)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from hf_paint.documents.reading import Json
 from hf_paint.errors import InputError
 from hf_paint.files import expand
-from hf_paint.repositories import cached
+from hf_paint.repositories import cached, is_repo_id
 from hf_paint.results.alphas import Alpha, Coefficients, alpha_from_json, format_alpha
 from hf_paint.results.curve import AlphaCurve
 from hf_paint.results.records import ROLES, Result, Role
@@ -106,9 +106,10 @@ def read_runs(folders: Sequence[str | Path], *, split: str) -> list[Run]:
         if paths.count(path) > 1:
             raise InputError(f"The run folder {path} is given twice. Remove one of them.")
     contents = [(RunFolder(path), *_read(RunFolder(path), split)) for path in paths]
-    bases = {
-        _base_key(recipe, curve): str(recipe.get("base_model_id") or recipe["model"]) for _, recipe, curve in contents
-    }
+    bases: dict[str, str] = {}
+    for _, recipe, curve in contents:
+        key, name = _base_key(recipe, curve), str(recipe.get("base_model_id") or recipe["model"])
+        bases[key] = min(name, bases.get(key, name), key=lambda one: (not is_repo_id(one), one))  # ids before folders
     base_names = dict(zip(bases, short_names(list(bases.values())), strict=True))
     runs = [
         Run(

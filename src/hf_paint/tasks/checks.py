@@ -42,7 +42,8 @@ def check_templates(templates: Sequence[str], where: str = "") -> None:
     for template in templates:
         if template.count("{}") != 1:
             raise InputError(
-                f"The template {template!r}{where} must contain exactly one {{}}, which is replaced by each class name."
+                f"The template {template!r}{where} must contain exactly one {{}}, which is replaced by each class "
+                "name."
             )
 
 
