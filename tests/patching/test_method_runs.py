@@ -113,7 +113,7 @@ def test_parallel_card_says_one_alpha(model_folder, tasks, thetas, tmp_path):
         model_folder, [tasks[0], third], [tasks[1]], arguments(tmp_path / "run"), alphas=ALPHAS, options=options
     )
     card = (tmp_path / "run/patched/README.md").read_text()
-    assert "on each of colours, third separately" in card
+    assert "on each task separately (colours and third)" in card
     assert "with the coefficients" not in card
     assert "each is trimmed to its largest 50 %" in card
     assert "Of 3 alphas, the rule" in card

@@ -11,7 +11,7 @@ from hf_paint.results.choice_text import limit_of_choice
 from hf_paint.results.extra_metrics import notes_on
 from hf_paint.results.markdown import Markdown, hub_link
 from hf_paint.results.robustness_table import RobustnessTable
-from hf_paint.results.tables import INEXACT, INEXACT_NOTE
+from hf_paint.results.tables import INEXACT, INEXACT_NOTE, enumerated
 
 
 SPAN = "`theta_0 + sum_i a_i (theta_i - theta_0)`"
@@ -109,7 +109,7 @@ def _projection(alpha: Coefficients) -> Markdown:
 
 
 def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
-    names, method = ", ".join(tasks), source.method
+    names, method = enumerated(tasks), source.method
     if isinstance(alpha, Coefficients) and source.recipe.get("merge") == "projection":
         return _projection(alpha)
     if isinstance(alpha, Coefficients) and source.strategy == "sequential":
@@ -120,11 +120,11 @@ def _strategy(source: CardSource, tasks: Sequence[str], alpha: Alpha) -> str:
         )
     if source.strategy == "parallel" and method.takes == "one":
         return (
-            f"the image tower was fine-tuned on each of {names} separately, against {FROZEN_HEAD}, and the weight "
+            f"the image tower was fine-tuned on each task separately ({names}), against {FROZEN_HEAD}, and the weight "
             f"changes were added, {SPAN}, with the coefficients {format_alpha(alpha)}."
         )
     several = " several times" if method.takes == "several" else ""
-    target = f"each of {names} separately," if source.strategy == "parallel" else f"{names}{several}"
+    target = f"each task separately ({names})," if source.strategy == "parallel" else f"{names}{several}"
     formula = f", {method.formula}," if method.formula else ""
     return (
         f"the image tower was fine-tuned on {target} against {FROZEN_HEAD}, and its weights were interpolated with "

@@ -108,3 +108,9 @@ def markdown(rows: Sequence[Sequence[str]], *, text_columns: int = 0) -> str:
 def _cell(text: str) -> str:
     """Return text as it can stand in a cell: on one line, without the mark between cells."""
     return " ".join(str(text).replace("|", "/").split())
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return names as a part of a sentence: `a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

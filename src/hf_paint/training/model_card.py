@@ -16,7 +16,7 @@ from hf_paint.models.families import FAMILIES, Family
 from hf_paint.repositories import is_repo_id
 from hf_paint.results.markdown import Markdown
 from hf_paint.results.public_recipe import PUBLIC_KEYS
-from hf_paint.results.tables import percent, table
+from hf_paint.results.tables import enumerated, percent, table
 from hf_paint.tasks.task import Task
 from hf_paint.training.regularization import weights_in_use
 from hf_paint.training.training_args import PaintTrainingArguments
@@ -71,8 +71,7 @@ class FineTuning:
     @property
     def trained_on(self) -> str:
         """The train tasks, listed as part of a sentence."""
-        *first, last = [task.name for task in self.train_tasks] or ["a custom data set"]
-        return f"{', '.join(first)} and {last}" if first else last
+        return enumerated([task.name for task in self.train_tasks] or ["a custom data set"])
 
     @property
     def title(self) -> str:
