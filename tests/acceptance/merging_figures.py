@@ -19,8 +19,8 @@ END = "<!-- end of the table -->"
 SECTION = """
 ## On a small real CLIP
 
-`python tests/acceptance/merging_table.py` patches MNIST, GTSRB and a task made of ImageNet photos
-(what is wrong with this photo?) into a CLIP with 3.2 million parameters, and keeps CIFAR-10. Each model is fine-tuned
+`python tests/acceptance/merging_table.py` patches MNIST, GTSRB and a task of eight kinds of photo defects, such as
+blurry and upside-down, into a CLIP with 3.2 million parameters, and keeps CIFAR-10. Each model is fine-tuned
 for {steps} steps; `joint` takes as many per task. Alpha is chosen on up to {images} validation images per task by the
 rule `{rule}`, and up to {images} test images per task are reported. Beside it stands the alpha that the default rule
 would choose, which allows a loss of one point on CIFAR-10. Accuracies are in percent, means over {seeds} seeds with

@@ -37,7 +37,7 @@ END = "<!-- end of the table -->"
 SECTION = """
 {table}
 
-*MNIST, GTSRB and a task made of ImageNet photos (what is wrong with this photo?), patched into a CLIP of 3.2 million
+*MNIST, GTSRB and a task of eight kinds of photo defects, patched into a CLIP of 3.2 million
 parameters in three random orders, with CIFAR-10 to keep. Accuracies in percent after the last step, on up to {images}
 test images per task. Each task is fine-tuned for {steps} steps; each step chooses its alpha by the rule `{rule}`. (The
 default rule, which allows a loss of one point on CIFAR-10, stays at alpha 0 in every step of this small model.) One

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 from datasets import Dataset, Features, Image, Value
-from transformers import TrainingArguments
+from transformers import AutoTokenizer, TrainingArguments
 
 from drawn_tasks import draw_parquet, draw_rows, draw_textures
 from hf_paint.adapters.patch import save_patch
@@ -23,7 +23,7 @@ from hf_paint.tasks import definitions
 from hf_paint.training.training_args import PaintTrainingArguments
 from hub_client import log_in
 from hub_server import HubServer, User
-from open_clip_models import random_model, write_open_clip
+from open_clip_models import MODEL, TEXT, OpenCLIP, random_model, write_open_clip
 from pages import ROOT
 
 
@@ -106,6 +106,8 @@ class SmallWorld:
         for name in (Path(BASE).name, "BASE"):
             shutil.copytree(self.model, name)
         write_open_clip(Path("SOURCE"), random_model())
+        for name in ("zeroshot", "finetuned"):
+            self._write_old(Path(name))
         small_recipes(Path("recipes"))
         shutil.copy("recipes/clip-vit-base-patch32/mnist.yaml", "recipe.yaml")
         for repo_id in (BASE, "openai/clip-vit-large-patch14", *public_models()):
@@ -120,6 +122,11 @@ class SmallWorld:
         theta_0, theta_1 = StoredTower(BASE.partition("/")[2]), StoredTower("runs/mnist/theta_1")
         for name in ("mnist", "cars"):
             save_patch(theta_0, theta_1, f"runs/{name}/patch", alpha=0.5)
+
+    def _write_old(self, folder):
+        """Write a model of open_clip that was saved without its tokenizer, which is that of all models here."""
+        text = {"text_cfg": TEXT | {"vocab_size": len(AutoTokenizer.from_pretrained(self.model))}}
+        write_open_clip(folder, OpenCLIP(**(MODEL | text)), text, tokenizer=False, binary=True)
 
     def _publish(self, repo_id, folder, kind="model"):
         """Put a model or a data set on the Hub, whoever owns it."""
