@@ -97,6 +97,16 @@ def test_a_task_file_a_definition_and_a_stream_are_opened(capsys, tmp_path):
     assert ["red", "-", "-"] in [row[:3] for row in printed_rows(output)]
 
 
+@pytest.mark.parametrize("key", ["label_column", "image_column", "group_column"])
+def test_a_column_that_a_table_lacks_is_named_in_one_line(key, capsys, tmp_path):
+    labels = [f"{tmp_path / name}.png,{name[0]}" for name in ("a0", "b0", "a1", "b1")]
+    (tmp_path / "labels.csv").write_text("\n".join(["filename,digit", *labels]))
+    draw_folder(tmp_path, {f"{name}.png": 3 for name in ("a0", "b0", "a1", "b1")})
+    code, _, error = show(capsys, f"{{dataset: {tmp_path}/labels.csv, {key}: species}}")
+    assert code == 2
+    assert f"no column 'species'; its columns are filename, digit. Correct `{key}`" in error
+
+
 def test_a_built_in_task_is_shown_without_its_data(capsys):
     assert yaml.safe_load(show(capsys, "mnist")[1])["name"] == "mnist"
 
