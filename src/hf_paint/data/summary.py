@@ -10,7 +10,7 @@ from hf_paint.data.column_types import describe_type
 from hf_paint.data.folder_splits import show
 from hf_paint.data.image_summary import ImageSummary, summarize_images
 from hf_paint.data.label_lists import NO_CLASS, distinct_labels, label_type
-from hf_paint.data.overlaps import count_shared_rows
+from hf_paint.data.overlaps import NUM_SHOWN, count_shared_rows
 from hf_paint.data.splits import Split, load_splits, source_of
 from hf_paint.documents.reading import Json
 from hf_paint.files import plain
@@ -103,6 +103,13 @@ class TaskSummary:
         for pairs, what in ((images.equal, "equal to"), (images.similar, "nearly the same as")):
             if number := sum(pair.is_between_splits for pair in pairs):
                 yield f"Images {what} one of another split: {number}. Their accuracy says little about new images."
+        if pairs := [pair for pair in images.equal if pair.is_between_classes]:
+            pictures = [
+                f"{pair.first} ({pair.first.class_name}) and {pair.second} ({pair.second.class_name})"
+                for pair in pairs[:NUM_SHOWN]
+            ]
+            more = f"; and {len(pairs) - NUM_SHOWN} more" if len(pairs) > NUM_SHOWN else ""
+            yield f"Images in two classes: {len(pairs)}. Correct one of the labels: {'; '.join(pictures)}{more}."
 
 
 def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
