@@ -243,6 +243,21 @@ def test_who_may_not_write_is_told_in_one_line(hub, run, capsys, monkeypatch, to
     assert {call.method for call in hub.log} <= {"GET", "HEAD"}
 
 
+def test_a_wrong_token_is_named_as_a_missing_one_is(hub, run, capsys, monkeypatch):
+    said = []
+    for token in ("hf_wrong", ""):
+        monkeypatch.setenv("HF_TOKEN", token)
+        assert main(["push", str(run), "--repo_id", "tester/clip", "--base_model_id", "o/clip"]) == 2
+        said.append(capsys.readouterr().err.strip().splitlines()[-1])
+    for line in said:
+        assert line.startswith("hf-paint: Planning the push to tester/clip failed: ")
+        assert line.endswith("hf auth login")
+        assert "Error" not in line
+        assert ".." not in line
+    assert "Invalid" in said[0]
+    assert "not logged in" in said[1]
+
+
 @pytest.mark.parametrize(
     ("role", "orgs", "words"),
     [
