@@ -334,7 +334,11 @@ def test_patch_trains_on_a_folder(recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "message"), [("train[8:]", "is empty"), ("test", "no split 'test'; its splits are train")]
+    ("source", "message"),
+    [
+        ("train[8:]", "is empty"),
+        ("test", "are train. To use them, write splits: {train: train, validation: stratified, test: stratified}, wh"),
+    ],
 )
 def test_a_split_without_pictures_is_refused(tmp_path, source, message):
     task = folder_task(

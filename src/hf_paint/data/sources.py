@@ -14,7 +14,7 @@ from hf_paint.data.folders import folder_splits, is_folder, read_folder
 from hf_paint.data.memory_rows import memory_splits, read_memory
 from hf_paint.data.picture_paths import resolve_pictures
 from hf_paint.data.row_ids import number_rows, version_of
-from hf_paint.data.split_names import split_names
+from hf_paint.data.split_names import split_names, suggest_splits
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.data.unlabelled import with_its_files, without_labels
 from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
@@ -73,7 +73,8 @@ def _load(task: Task, source: str) -> Rows:
     if task.data_files is not None and not set(split_names(source, task.data_files)) <= set(task.data_files):
         raise InputError(
             f"`data_files` of task '{task.name}' lists no files for the split '{source}', only for "
-            f"{', '.join(task.data_files)}. Add files for it, or set the split to null in `splits`."
+            f"{', '.join(task.data_files)}. Add files for it, or "
+            f"{suggest_splits(task.data_files, drawn=not task.streaming)}."
         )
     if isinstance(task, TypographicTask) and task.dataset == "typographic_folder":
         rows = read_typographic_folder(task, source)
