@@ -107,6 +107,28 @@ def test_a_column_that_a_table_lacks_is_named_in_one_line(key, capsys, tmp_path)
     assert f"no column 'species'; its columns are filename, digit. Correct `{key}`" in error
 
 
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("image", "None of the 4 pictures that 'image' of task 'signs' names exists; the first would be '{}/no/a0.png'"),
+        ("file", "'file' names pictures, but there is no '{}/no/a0.png'; paths are relative to the table"),
+    ],
+)
+def test_a_table_of_which_no_path_leads_to_a_picture_is_refused_in_one_line(column, words, capsys, tmp_path):
+    (tmp_path / "signs.csv").write_text(f"{column},sign\nno/a0.png,a\nno/b0.png,b\nno/a1.png,a\nno/b1.png,b\n")
+    code, _, error = show(capsys, tmp_path / "signs.csv")
+    assert code == 2
+    assert words.format(tmp_path) in error
+    assert len([line for line in error.splitlines() if line.startswith("hf-paint:")]) == 1
+
+
+def test_a_slip_in_braces_is_told_without_the_words_of_a_parser(capsys):
+    code, _, error = show(capsys, "{dataset: digits, bad_rows: skip")
+    assert code == 2
+    assert "line 1, column 33: expected ',' or '}', but the text ends. Check brackets" in error
+    assert "unicode" not in error
+
+
 def test_a_built_in_task_is_shown_without_its_data(capsys):
     assert yaml.safe_load(show(capsys, "mnist")[1])["name"] == "mnist"
 

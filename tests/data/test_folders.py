@@ -148,7 +148,8 @@ REFUSED = {
         "in no class folders, only in 'test', 'train'",
     ),
     "no class folders": ({"0.png": 0, "1.png": 7}, "in no class folders"),
-    "one class": (several("cat/{}.png", 2, 0), "one class folder per split, 'cat'"),
+    "one class": (several("cat/{}.png", 2, 0), "are in one class folder, 'cat'"),
+    "one class in each split": ({"train/cat/0.png": 0, "test/cat/1.png": 0}, "one class folder per split, 'cat'"),
     "different depths": (
         PETS | several("dog/puppies/{}.png", 2, 9),
         "8 like 'cat/0.png' and 2 deeper ones like 'dog/puppies/0.png'",

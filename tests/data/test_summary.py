@@ -75,6 +75,13 @@ def test_what_may_go_wrong_is_said(summary):
     ]
 
 
+def test_an_empty_class_folder_is_named(tmp_path):
+    folder = draw_folder(tmp_path, several("cat/{}.png", 8, 0) | several("dog/{}.png", 8, 8) | {"nine/a.txt": "none"})
+    (folder / "ten").mkdir()
+    found = summarize({"dataset": str(folder)}, images=False)
+    assert "Folders without pictures, which are no classes: 2 ('nine', 'ten')." in found.warnings
+
+
 def test_an_equal_image_in_another_class_is_named(tmp_path):
     files = several("cat/{}.png", 4, 0) | several("dog/{}.png", 4, 8)
     folder = draw_folder(tmp_path, files)

@@ -106,6 +106,13 @@ def read_folder(task: Task, source: str) -> FolderRows:
     return FolderRows(_build(task, rows, table, contents.class_names), ids)
 
 
+def bare_folders(task: Task) -> list[str]:
+    """Return the folders of a task that contain no pictures, so that they are no classes; none if it has metadata."""
+    if not is_folder(task) or not (names := _read_contents(task).class_names):
+        return []
+    return [f for f in folders_without_pictures(_read_contents(task).listing) if f.rpartition("/")[2] not in names]
+
+
 def folder_splits(task: Task) -> list[str]:
     """Return the splits of a folder, without splits whose pictures are in no class folders.
 
