@@ -243,7 +243,14 @@ def test_output_folder_of_another_recipe(recipe, capsys):
 @pytest.mark.parametrize("flags", [["--learning_rat", "1"], ["--learning_rat=1"]])
 def test_unknown_flag_suggests_the_nearest(recipe, capsys, flags):
     assert recipe(*flags) == 2
-    assert_one_line(capsys, "Unknown flag '--learning_rat'. Did you mean 'learning_rate'?")
+    assert_one_line(capsys, "Unknown flag '--learning_rat'. Did you mean '--learning_rate'?")
+
+
+def test_a_key_of_a_task_is_no_flag(recipe, capsys):
+    assert recipe("--bad_rows", "skip") == 2
+    assert_one_line(capsys, "`bad_rows` is a key of a task, as in --patching_tasks '{dataset: textures/, bad_rows: ")
+    assert recipe(bad_rows="skip") == 2
+    assert_one_line(capsys, "Unknown recipe key 'bad_rows'. `bad_rows` is a key of a task")
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,38 @@ def test_a_task_file_a_definition_and_a_stream_are_opened(capsys, tmp_path):
     assert ["red", "-", "-"] in [row[:3] for row in printed_rows(output)]
 
 
+@pytest.mark.parametrize("key", ["label_column", "image_column", "group_column"])
+def test_a_column_that_a_table_lacks_is_named_in_one_line(key, capsys, tmp_path):
+    labels = [f"{tmp_path / name}.png,{name[0]}" for name in ("a0", "b0", "a1", "b1")]
+    (tmp_path / "labels.csv").write_text("\n".join(["filename,digit", *labels]))
+    draw_folder(tmp_path, {f"{name}.png": 3 for name in ("a0", "b0", "a1", "b1")})
+    code, _, error = show(capsys, f"{{dataset: {tmp_path}/labels.csv, {key}: species}}")
+    assert code == 2
+    assert f"no column 'species'; its columns are filename, digit. Correct `{key}`" in error
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("image", "None of the 4 pictures that 'image' of task 'signs' names exists; the first would be '{}/no/a0.png'"),
+        ("file", "'file' names pictures, but there is no '{}/no/a0.png'; paths are relative to the table"),
+    ],
+)
+def test_a_table_of_which_no_path_leads_to_a_picture_is_refused_in_one_line(column, words, capsys, tmp_path):
+    (tmp_path / "signs.csv").write_text(f"{column},sign\nno/a0.png,a\nno/b0.png,b\nno/a1.png,a\nno/b1.png,b\n")
+    code, _, error = show(capsys, tmp_path / "signs.csv")
+    assert code == 2
+    assert words.format(tmp_path) in error
+    assert len([line for line in error.splitlines() if line.startswith("hf-paint:")]) == 1
+
+
+def test_a_slip_in_braces_is_told_without_the_words_of_a_parser(capsys):
+    code, _, error = show(capsys, "{dataset: digits, bad_rows: skip")
+    assert code == 2
+    assert "line 1, column 33: expected ',' or '}', but the text ends. Check brackets" in error
+    assert "unicode" not in error
+
+
 def test_a_built_in_task_is_shown_without_its_data(capsys):
     assert yaml.safe_load(show(capsys, "mnist")[1])["name"] == "mnist"
 

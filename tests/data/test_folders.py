@@ -148,7 +148,8 @@ REFUSED = {
         "in no class folders, only in 'test', 'train'",
     ),
     "no class folders": ({"0.png": 0, "1.png": 7}, "in no class folders"),
-    "one class": (several("cat/{}.png", 2, 0), "one class folder per split, 'cat'"),
+    "one class": (several("cat/{}.png", 2, 0), "are in one class folder, 'cat'"),
+    "one class in each split": ({"train/cat/0.png": 0, "test/cat/1.png": 0}, "one class folder per split, 'cat'"),
     "different depths": (
         PETS | several("dog/puppies/{}.png", 2, 9),
         "8 like 'cat/0.png' and 2 deeper ones like 'dog/puppies/0.png'",
@@ -334,7 +335,11 @@ def test_patch_trains_on_a_folder(recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "message"), [("train[8:]", "is empty"), ("test", "no split 'test'; its splits are train")]
+    ("source", "message"),
+    [
+        ("train[8:]", "is empty"),
+        ("test", "are train. To use them, write splits: {train: train, validation: stratified, test: stratified}, wh"),
+    ],
 )
 def test_a_split_without_pictures_is_refused(tmp_path, source, message):
     task = folder_task(

@@ -221,3 +221,14 @@ def test_lists_of_labels_make_a_multi_label_task(feature, labels):
     task = open_task(get_task(data))
     assert task.to_dict()["multi_label"] is True
     assert {"polka dotted", "t-shirt"} <= set(task.class_names)
+
+
+@pytest.mark.parametrize("place", ["signs.csv", "metadata.csv"])
+def test_a_table_may_be_separated_by_semicolons(place, tmp_path):
+    names = [f"{label}_{index}.png" for label in ("stop", "yield") for index in range(5)]
+    draw_folder(tmp_path, {name: 3 for name in names})
+    rows = [f"{name};{name.partition('_')[0]};1,5" for name in names]
+    (tmp_path / place).write_text("\n".join(["file_name;sign;weight", *rows]))
+    found = load_splits(get_task(tmp_path / place if place == "signs.csv" else tmp_path))
+    assert {split: len(own.rows) for split, own in found.items()} == {"train": 6, "validation": 2, "test": 2}
+    assert found["train"].class_names == ("stop", "yield")

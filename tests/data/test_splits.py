@@ -4,7 +4,8 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from drawn_tasks import draw_rows, write_task
-from hf_paint import InputError, Task
+from folders import draw_folder, several
+from hf_paint import InputError, Task, get_task
 from hf_paint.data.draws import split_train_validation
 from hf_paint.data.splits import load_splits
 
@@ -137,6 +138,24 @@ def test_a_label_that_is_no_class(tmp_path):
         load_splits(local_task(tmp_path, class_names=["red", "blue"]), ("test",))
     with pytest.raises(InputError, match="has no class names. List them as `class_names`"):
         load_splits(local_task(tmp_path), ("test",))
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("int64", [0, None, 1, None]), ("int64", [0, -1, 1, -1])])
+def test_labels_that_are_missing_are_counted(kind, labels, tmp_path):
+    rows = draw_rows(4, 0)
+    features = Features({"image": Image(), "label": Value(kind), "track": Value("int64")})
+    Dataset.from_dict(rows | {"label": labels}, features=features).to_parquet(str(tmp_path / "t.parquet"))
+    with pytest.raises(InputError, match=r"2 of the 4 test rows of task 't' have no label in 'label', the first is row 1"):
+        load_splits(local_task(tmp_path, class_names=["red", "blue"]), ("test",))
+
+
+def test_an_empty_field_of_a_table_is_no_label(tmp_path):
+    files = several("{}.png", 6, 0)
+    draw_folder(tmp_path, files)
+    lines = [f"{name},{'' if name == '2.png' else 'cat' if name < '3' else 'dog'}" for name in files]
+    (tmp_path / "labels.csv").write_text("\n".join(["picture,kind", *lines]))
+    with pytest.raises(InputError, match=r"have no label in 'kind', the first is row 2 \('.*2.png'\). Fill them in"):
+        load_splits(get_task(tmp_path / "labels.csv"), ("train",))
 
 
 def test_stream_gives_the_same_rows(tmp_path):

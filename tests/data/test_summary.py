@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from datasets import load_dataset
+from datasets import ClassLabel, Dataset, Features, Image, List, load_dataset
 from PIL import Image as PILImage, ImageEnhance
 
 from drawn_tasks import write_task
@@ -73,6 +73,35 @@ def test_what_may_go_wrong_is_said(summary):
         "Images equal to one of another split: 1",
         "Images nearly the same as one of another split: 1",
     ]
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    folder = draw_folder(tmp_path, several("cat/{}.png", 8, 0) | several("dog/{}.png", 8, 8) | {"nine/a.txt": "none"})
+    (folder / "ten").mkdir()
+    found = summarize({"dataset": str(folder)}, images=False)
+    assert "Folders without pictures, which are no classes: 2 ('nine', 'ten')." in found.warnings
+
+
+def test_an_equal_image_in_another_class_is_named(tmp_path):
+    files = several("cat/{}.png", 4, 0) | several("dog/{}.png", 4, 8)
+    folder = draw_folder(tmp_path, files)
+    for number in range(4):
+        shutil.copy(folder / f"cat/{number}.png", folder / f"dog/copy_{number}.png")
+    shutil.copy(folder / "cat/0.png", folder / "cat/copy.png")
+    [warning] = [text for text in summarize({"dataset": str(folder)}).warnings if "two classes" in text]
+    assert warning.startswith("Images in two classes: 4. Correct one of the labels: ")
+    assert warning.count(".png' (cat)") == warning.count(".png' (dog)") == 3
+    assert warning.endswith("; and 1 more.")
+
+
+def test_an_image_that_repeats_may_have_several_classes(tmp_path):
+    rows = draw_scenes(8, 0)[0] * 2
+    labels = [[0]] * 8 + [[1]] * 8
+    features = Features({"image": Image(), "label": List(ClassLabel(names=["red", "green"]))})
+    Dataset.from_dict({"image": rows, "label": labels}, features=features).to_parquet(str(tmp_path / "scenes.parquet"))
+    found = summarize({"dataset": str(tmp_path / "scenes.parquet"), "templates": ["{}"]})
+    assert len(found.images.equal) == 8
+    assert not any("two classes" in text for text in found.warnings)
 
 
 def test_rows_in_two_splits_are_counted_without_reading_images(tmp_path):

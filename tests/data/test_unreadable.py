@@ -54,7 +54,10 @@ def test_all_of_them_are_named_at_once_before_training(recipe, pets, tmp_path, c
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "hf-paint: 13 images cannot be read. Image 0 of the train split of task 'pets' cannot be read (" in error
     assert sum(str(pets / f"train/cat/{index}.png") in error for index in range(12)) == 10
-    assert "; and 3 more. Replace or remove them, or set `bad_rows: skip` in the task;" in error
+    advice = f"as in '{{dataset: {pets}, bad_rows: skip}}'; `hf-paint tasks` lists all of them."
+    assert error.endswith(
+        f"; and 3 more. Replace or remove them, or skip them with `bad_rows: skip` in the task, {advice}"
+    )
 
 
 def test_a_trainer_names_them_before_its_first_step(pets, model, processor, tmp_path):

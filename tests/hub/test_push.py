@@ -30,6 +30,7 @@ from hf_paint import (
     push_variants,
 )
 from hf_paint.cli.main import main
+from hf_paint.hub.owners import check_owner
 from hf_paint.models.towers import image_tower_weights
 from hf_paint.results.bootstrap import paired_bootstrap_interval
 from hf_paint.results.curve import AlphaCurve
@@ -222,14 +223,54 @@ def test_dry_run_touches_nothing(hub, run, capsys):
     assert {call.method for call in hub.log} <= {"GET", "HEAD"}
 
 
-@pytest.mark.parametrize("token", ["hf_read", "hf_other", "hf_wrong"])
-def test_who_may_not_write_is_told_in_one_line(hub, run, capsys, monkeypatch, token):
+@pytest.mark.parametrize("flags", [[], ["--dry_run"]])
+@pytest.mark.parametrize(
+    ("token", "repo_id", "words"),
+    [
+        ("hf_read", "tester/clip", "read-only, so it cannot write to tester/clip. Log in with a token that has write"),
+        ("hf_other", "tester/clip", "other cannot write to tester/clip: 'tester' is neither"),
+        ("hf_other", "tester/clip", "Use --repo_id other/clip, or log in with another account: hf auth login"),
+        ("hf_test", "clip", "'clip' names no owner. Use --repo_id tester/clip."),
+    ],
+)
+def test_who_may_not_write_is_told_in_one_line(hub, run, capsys, monkeypatch, token, repo_id, words, flags):
     monkeypatch.setenv("HF_TOKEN", token)
-    assert main(["push", str(run), "--repo_id", "tester/clip", "--base_model_id", "o/clip"]) == 1
+    assert main(["push", str(run), "--repo_id", repo_id, "--base_model_id", "o/clip", *flags]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("hf-paint: ")
-    assert "tester/clip failed" in said
+    assert words in said
     assert token not in said
+    assert {call.method for call in hub.log} <= {"GET", "HEAD"}
+
+
+def test_a_wrong_token_is_named_as_a_missing_one_is(hub, run, capsys, monkeypatch):
+    said = []
+    for token in ("hf_wrong", ""):
+        monkeypatch.setenv("HF_TOKEN", token)
+        assert main(["push", str(run), "--repo_id", "tester/clip", "--base_model_id", "o/clip"]) == 2
+        said.append(capsys.readouterr().err.strip().splitlines()[-1])
+    for line in said:
+        assert line.startswith("hf-paint: Planning the push to tester/clip failed: ")
+        assert line.endswith("hf auth login")
+        assert "Error" not in line
+        assert ".." not in line
+    assert "Invalid" in said[0]
+    assert "not logged in" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("role", "orgs", "words"),
+    [
+        ("write", ["museum"], "me may write to museum"),
+        ("fineGrained", [], "The token of me does not tell whether it may write to museum"),
+        ("write", None, "The token of me does not tell whether it may write to museum"),
+        (None, [], "The token of me does not tell whether it may write to museum"),
+    ],
+)
+def test_organisations_and_tokens_that_cannot_tell_are_let_through(role, orgs, words):
+    token = {} if role is None else {"accessToken": {"role": role}}
+    named = None if orgs is None else [{"name": name} for name in orgs]
+    assert check_owner({"name": "me", "orgs": named, "auth": token}, "museum/clip") == words
 
 
 def test_the_base_needs_an_id_and_an_alpha_must_have_been_evaluated(hub, run, tmp_path):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from transformers import CLIPModel, CLIPProcessor, pipeline
 
@@ -123,6 +123,18 @@ def test_what_clip_lacks_is_said(tmp_path, keys, missing):
     with pytest.raises(InputError, match=missing):
         convert_open_clip(source, tmp_path / "clip")
     assert not (tmp_path / "clip").exists()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [("transformer.", "has no text tower .`transformer.*`"), ("visual.", "has no image tower .`visual.*`")],
+)
+def test_a_tower_that_is_missing_is_named(tmp_path, prefix, words):
+    source = write_open_clip(tmp_path / "source", random_model())
+    file = source / "open_clip_model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(file).items() if not name.startswith(prefix)}, file)
+    with pytest.raises(InputError, match=f"{words}.*Add the tensors of this tower from its base"):
+        convert_open_clip(source, tmp_path / "clip")
 
 
 def test_keys_that_change_nothing_are_accepted(tmp_path):

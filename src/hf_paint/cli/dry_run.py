@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from hf_paint.cli.tables import print_table
+from hf_paint.data.images import CachedImages
 from hf_paint.errors import RANK
 from hf_paint.patching.costs import num_alphas
 from hf_paint.patching.method_choice import num_trials, tried_labels
 from hf_paint.patching.plan import Plan
 from hf_paint.patching.timing import ZeroShot
+from hf_paint.results.proportions import wilson_interval
 from hf_paint.results.tables import percent
 
 
@@ -51,7 +53,7 @@ def _tasks(plan: Plan) -> list[list[str]]:
                 task.task.name,
                 task.role,
                 "-" if train is None else "a stream" if train.task.streaming else str(len(train.rows)),
-                *(str(len(task.images[split])) if split in task.images else "-" for split in ("validation", "test")),
+                *(_number(task.images.get(split)) for split in ("validation", "test")),
                 str(len(task.class_names)),
                 _accuracy(zero_shot),
                 " | ".join(task.task.templates[:2]) + " | ..." * (len(task.task.templates) > 2),
@@ -60,13 +62,20 @@ def _tasks(plan: Plan) -> list[list[str]]:
     return rows
 
 
+def _number(images: CachedImages | None) -> str:
+    """Return the number of images to evaluate and, of a sample, of those that it is drawn from."""
+    if images is None:
+        return "-"
+    return f"{len(images)} of {images.drawn_from}" if images.drawn_from else str(len(images))
+
+
 def _accuracy(sample: ZeroShot) -> str:
-    low, high = sample.interval
+    """Return the accuracy on a sample, or on a whole split, which itself is a sample of all images of its kind."""
+    low, high = wilson_interval(sample.correct, sample.total)
     accuracy = percent(sample.correct / sample.total, digits=1)
-    if sample.total == sample.num_images:
-        return f"{accuracy} on all {sample.total} {sample.split} images"
     bounds = f"{percent(low, digits=1)} to {percent(high, digits=1)}"
-    return f"{accuracy} ({bounds}) on {sample.total} of {sample.num_images} {sample.split} images"
+    images = f"all {sample.total}" if sample.total == sample.num_images else f"{sample.total} of {sample.num_images}"
+    return f"{accuracy} ({bounds}) on {images} {sample.split} images"
 
 
 def _training(plan: Plan) -> Iterator[str]:
@@ -74,7 +83,7 @@ def _training(plan: Plan) -> Iterator[str]:
         yield "Training: none; every model is given in `thetas`"
     lines = []
     for training in plan.trainings:
-        passes = ", ".join(f"{number:.3g} epochs of {name}" for name, number in training.epochs.items())
+        passes = ", ".join(f"{_round(number)} epochs of {name}" for name, number in training.epochs.items())
         length = f"{training.steps} steps of up to {training.images} images ({passes or 'a stream'})"
         replayed = [name for name in training.epochs if name not in training.tasks]
         mixed = f", mixed with {', '.join(replayed)}" if replayed else ""
@@ -82,6 +91,11 @@ def _training(plan: Plan) -> Iterator[str]:
     yield from dict.fromkeys(lines)
     if len(plan.trainings) > 1:
         yield f"Models to fine-tune: {len(plan.trainings)}"
+
+
+def _round(number: float) -> str:
+    """Return a number with three digits, or more if it is a thousand or above: 0.123, 2.5 and 2000."""
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def _evaluation(plan: Plan) -> Iterator[str]:
@@ -115,7 +129,7 @@ def _costs(plan: Plan) -> Iterator[str]:
     timed = sum(sample.total for sample in plan.zero_shot)
     yield (
         f"Expected time from the start: {_time(total)}: {opening}, {training}, {evaluation} "
-        f"({plan.images_per_second:.3g} images/s, measured on {timed} images)"
+        f"({_round(plan.images_per_second)} images/s, measured on {timed} images)"
     )
     parts = ", ".join(f"{name} {_size(size)}" for name, size in plan.disk.items())
     yield f"Expected disk space: {_size(sum(plan.disk.values()))}: {parts}"

@@ -11,6 +11,7 @@ from hf_paint.cli.parser import VALUE
 from hf_paint.errors import InputError, did_you_mean
 from hf_paint.results.alphas import DEFAULT_ALPHAS
 from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
+from hf_paint.tasks.keys import ORDER
 
 
 COMMON_TRAINING_FIELDS = {
@@ -179,7 +180,7 @@ def recipe_arguments(recipe: Mapping[str, object], *, known: set[str]) -> list[s
     arguments, keys = [], {f.name for f in fields(PatchRecipe)}
     for key, value in recipe.items():
         if key not in known:
-            raise InputError(f"Unknown recipe key '{key}'.{did_you_mean(str(key), known)}")
+            raise InputError(f"Unknown recipe key '{key}'.{_say_where(str(key)) or did_you_mean(str(key), known)}")
         if value is None or value == []:
             continue
         if value is False and key.endswith("_strategy"):
@@ -193,12 +194,20 @@ def check_flags(flags: list[str], *, known: set[str]) -> None:
     """Check that every flag is a recipe key.
 
     Raises:
-        InputError: If a flag is unknown; the closest match is suggested.
+        InputError: If a flag is unknown; the closest match is suggested, or the task to which it belongs.
     """
     for flag in flags:
         name = flag.removeprefix("--").split("=")[0]
         if flag.startswith("--") and name.replace("-", "_") not in known:
-            raise InputError(f"Unknown flag '--{name}'.{did_you_mean(name, known)}")
+            nearest = did_you_mean(f"--{name}", [f"--{key}" for key in known])
+            raise InputError(f"Unknown flag '--{name}'.{_say_where(name.replace('-', '_')) or nearest}")
+
+
+def _say_where(key: str) -> str:
+    """Return where a key of a task belongs, or an empty string for any other."""
+    if key not in ORDER:
+        return ""
+    return f" `{key}` is a key of a task, as in --patching_tasks '{{dataset: textures/, {key}: ...}}'."
 
 
 def describe_keys() -> list[tuple[str, str]]:

@@ -57,11 +57,22 @@ def _find(
         return found[0]
     default, holds = (IMAGE, "the images") if key == "image_column" else (LABEL, "the labels")
     several = f"and several that may hold {holds}: {', '.join(found)}" if found else f"and none that holds {holds}"
+    if key == "image_column" and not found:
+        several += _say_what_is_absent(rows, columns)
     types = ", ".join(f"{column} ({describe_type(feature)})" for column, feature in rows.features.items())
     raise InputError(
         f"{place_of(task)} has no column '{default}' {several}; its columns are {types}. Set `{key}` of task "
         f"'{task.name}', as in {{dataset: ..., {key}: {(found or ['...'])[0]}}}."
     )
+
+
+def _say_what_is_absent(rows: Dataset | IterableDataset, columns: Sequence[str]) -> str:
+    """Name the first column whose paths to pictures lead nowhere; an empty string if there is none."""
+    for column in columns:
+        first = str(first_row(rows, [column]).get(column)) if is_text(rows.features[column]) else ""
+        if Path(first).suffix.lower() in PICTURES:
+            return f" ('{column}' names pictures, but there is no '{first}'; paths are relative to the table)"
+    return ""
 
 
 def place_of(task: Task) -> str:

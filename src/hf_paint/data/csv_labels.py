@@ -6,18 +6,41 @@ no classes are listed, each text is a class.
 
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 from datasets import Dataset, Features
 
 from hf_paint.data.labels import name_ids
+from hf_paint.files import expand
 from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.multi_label import MultiLabelTask
 from hf_paint.tasks.task import Task
 
 
 MARK = "text:"
+MOST_OF_A_LINE = 10_000
+"""Number of characters of the first line of a CSV file that are looked at for its separator."""
+
+
+def separator_of(files: Sequence[str | Path]) -> str | None:
+    """Return what separates the columns of CSV files if it is no comma: a tab, or in many countries a semicolon.
+
+    Only the names of files tell of tabs. Semicolons are in the first line of each file, without any comma.
+    """
+    if files and all(str(path).lower().endswith(".tsv") for path in files):
+        return "\t"
+    return ";" if files and all(_has_semicolons(expand(path)) for path in files) else None
+
+
+def _has_semicolons(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            head = file.readline(MOST_OF_A_LINE)
+    except (OSError, ValueError):  # it is not on this machine, or no text
+        return False
+    return ";" in head and "," not in head
 
 
 def label_converters(task: Task) -> dict[str, Callable[[str], str]]:

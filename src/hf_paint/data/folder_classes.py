@@ -43,9 +43,10 @@ def find_classes(task: Task, splits: Splits, *, are_listed: bool) -> list[str]:
             f"columns file_name and {task.label_columns().get('label_column', 'label')}."
         )
     if all(len(own) == 1 for own in classes.values()):
+        where = "one class folder per split" if len(classes) > 1 else "one class folder"
         raise InputError(
-            f"The pictures of task '{task.name}' are in one class folder per split, {_show_folders(splits)}. A task "
-            "needs at least two classes: add their folders."
+            f"The pictures of task '{task.name}' are in {where}, {_show_folders(splits)}. A task needs at least two "
+            "classes: add their folders."
         )
     return names
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from pyarrow import json, parquet
 
 from hf_paint.data.columns import LABEL
-from hf_paint.data.csv_labels import infer_labels, label_converters
+from hf_paint.data.csv_labels import infer_labels, label_converters, separator_of
 from hf_paint.data.folder_files import File, describe_file
 from hf_paint.errors import InputError, did_you_mean, one_line
 from hf_paint.tasks.multi_label import MultiLabelTask
@@ -115,7 +115,7 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
 
 def _read_table(task: Task, path: str) -> pa.Table:
     if path.endswith(".csv"):
-        return pa.Table.from_pandas(pd.read_csv(path, converters=label_converters(task)), preserve_index=False)
+        return pa.Table.from_pandas(pd.read_csv(path, sep=separator_of([path]) or ",", converters=label_converters(task)), preserve_index=False)
     return json.read_json(path) if path.endswith(".jsonl") else parquet.read_table(path)
 
 

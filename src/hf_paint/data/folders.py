@@ -25,7 +25,7 @@ from hf_paint.data.folder_report import folders_without_pictures, report
 from hf_paint.data.folder_splits import add_usual_names, find_splits, listed_classes, show
 from hf_paint.data.labels import ClassIds, name_ids
 from hf_paint.data.read_once import ReadOnce
-from hf_paint.data.split_names import read_parts
+from hf_paint.data.split_names import read_parts, suggest_splits
 from hf_paint.errors import InputError
 from hf_paint.files import expand
 from hf_paint.fingerprints import fingerprint_values
@@ -104,6 +104,13 @@ def read_folder(task: Task, source: str) -> FolderRows:
     }
     ids = np.array([numbers[picture.inode] for picture, _ in rows], dtype=np.int64)
     return FolderRows(_build(task, rows, table, contents.class_names), ids)
+
+
+def bare_folders(task: Task) -> list[str]:
+    """Return the folders of a task that contain no pictures, so that they are no classes; none if it has metadata."""
+    if not is_folder(task) or not (names := _read_contents(task).class_names):
+        return []
+    return [f for f in folders_without_pictures(_read_contents(task).listing) if f.rpartition("/")[2] not in names]
 
 
 def folder_splits(task: Task) -> list[str]:
@@ -200,7 +207,7 @@ def _choose(task: Task, rows: Mapping[str, Sequence[Row]], source: str) -> list[
     except ValueError as error:
         raise InputError(
             f"{_place(task)} of task '{task.name}' has no split '{source}'; its splits are {', '.join(named)}. "
-            "Correct `splits`; a folder without split folders has the single split 'train'."
+            f"To use them, {suggest_splits(named, drawn=not task.streaming)}."
         ) from error
     chosen = [row for name, start, stop in parts for row in named[name][start:stop]]
     if not chosen:

@@ -11,7 +11,7 @@ from hf_paint.data.columns import is_text, name_columns, place_of
 from hf_paint.data.folder_splits import SPLIT_OF
 from hf_paint.data.label_lists import distinct_labels
 from hf_paint.data.read_once import ReadOnce
-from hf_paint.data.sources import Rows, list_splits, load_rows
+from hf_paint.data.sources import Rows, check_columns, list_splits, load_rows
 from hf_paint.errors import InputError, warn_once
 from hf_paint.tasks.classification import LabelledTask
 from hf_paint.tasks.multi_label import MultiLabelTask
@@ -95,10 +95,13 @@ def read_rows(task: Task, source: str) -> tuple[Task, Rows]:
     """Load one split (see `load_rows`), and return it with the task that names its columns and classes.
 
     Raises:
-        InputError: If the split cannot be loaded, or its columns or classes cannot be told.
+        InputError: If the split cannot be loaded, it lacks a column that the task names, or its columns or classes
+            cannot be told.
     """
     rows = load_rows(task, source)
-    found = _name_classes(name_columns(task, rows.table), rows.table)
+    found = name_columns(task, rows.table)
+    check_columns(found, rows.table)
+    found = _name_classes(found, rows.table)
     return (task, rows) if found == task else read_rows(found, source)  # labels in CSV files depend on their classes
 
 
@@ -142,7 +145,9 @@ def _distinct_names(task: LabelledTask) -> list[str]:
 
 
 def _labels_in(task: LabelledTask, source: str) -> set[object]:
-    return distinct_labels(task, load_rows(task, source).table)
+    rows = load_rows(task, source).table
+    check_columns(task, rows)
+    return distinct_labels(task, rows)
 
 
 def _say_what_is_drawn(task: Task, rows: Dataset | IterableDataset) -> None:

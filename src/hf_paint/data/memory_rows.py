@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, Features, Image, Value, concatenate_datasets
 
-from hf_paint.data.split_names import read_parts
+from hf_paint.data.split_names import read_parts, suggest_splits
 from hf_paint.errors import InputError
 from hf_paint.files import expand
 from hf_paint.tasks.references import Pairs, is_pairs
@@ -46,8 +46,8 @@ def read_memory(task: Task, source: str) -> tuple[Dataset, dict[str, int]]:
         parts = read_parts(source, lengths)
     except ValueError as error:
         raise InputError(
-            f"The data of task '{task.name}' have no split '{source}'; their splits are {', '.join(splits)}. Correct "
-            "`splits`."
+            f"The data of task '{task.name}' have no split '{source}'; their splits are {', '.join(splits)}. "
+            f"To use them, {suggest_splits(splits, drawn=not task.streaming)}."
         ) from error
     rows = [
         splits[name] if stop - start == lengths[name] else splits[name].select(range(start, stop))

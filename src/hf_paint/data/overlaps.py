@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from hf_paint.data.digests import read_digests
+from hf_paint.data.label_lists import NO_CLASS
 from hf_paint.data.splits import Split
 from hf_paint.data.stored_images import stored_name, without_decoding
 from hf_paint.errors import InputError, warn_once
+from hf_paint.tasks.classification import LabelledTask
 
 
 NUM_SHOWN = 3
@@ -25,11 +27,13 @@ class Place:
         split: `train`, `validation` or `test`.
         row: Row of the split.
         path: Path of its file, the name that the data set stores for it, or an empty string.
+        class_name: Its class; an empty string if it has none, or may have several.
     """
 
     split: str
     row: int
     path: str
+    class_name: str = ""
 
     def __str__(self) -> str:
         return f"'{self.path}'" if self.path else f"{self.split} row {self.row}"
@@ -53,6 +57,11 @@ class Pair:
     def is_between_splits(self) -> bool:
         """Whether the images are in different splits."""
         return self.first.split != self.second.split
+
+    @property
+    def is_between_classes(self) -> bool:
+        """Whether the images are in different classes."""
+        return len({self.first.class_name, self.second.class_name} - {""}) == 2
 
 
 def refuse_shared_rows(splits: Mapping[str, Split]) -> None:
@@ -130,5 +139,14 @@ def make_pairs(
         rows = sorted({row for *images, _ in found for name, row in images if name == split.name})
         values = without_decoding(split.rows.select_columns([column]), column)[rows][column] if rows else []
         for row, value in zip(rows, values, strict=True):
-            places[split.name, row] = Place(split=split.name, row=row, path=stored_name(value))
+            name = _class_of(split, row)
+            places[split.name, row] = Place(split=split.name, row=row, path=stored_name(value), class_name=name)
     return [Pair(first=places[first], second=places[second], correlation=value) for first, second, value in found]
+
+
+def _class_of(split: Split, row: int) -> str:
+    """Return the class of an image; an empty string if it has none, or may have several."""
+    indices = split.label_indices
+    if not isinstance(split.task, LabelledTask) or indices is None or indices.ndim > 1 or indices[row] == NO_CLASS:
+        return ""
+    return split.class_names[indices[row]]

@@ -7,6 +7,7 @@ from datasets import Dataset, IterableDataset
 
 from hf_paint.data.columns import first_row, is_text
 from hf_paint.data.folder_files import PICTURES
+from hf_paint.errors import InputError
 from hf_paint.files import exists
 from hf_paint.tasks.task import Task
 
@@ -16,18 +17,32 @@ def resolve_pictures(task: Task, rows: Dataset | IterableDataset, files: Sequenc
 
     Relative paths are looked up in the folders of the files, and then in the working directory. They are found in the
     image column, and in text columns that start with the name of a picture.
+
+    Raises:
+        InputError: If none of the pictures in the image column exists.
     """
     folders = list(dict.fromkeys(Path(file).parent.absolute() for file in files if "://" not in file))
     for column in _path_columns(task, rows) if folders else []:
         if isinstance(rows, Dataset):
             paths = rows[column][:]
             places = [_find(path, folders) for path in paths]
+            if column == task.image_column:
+                _refuse_if_none_exists(task, places)
             if places != paths:
                 feature, order = rows.features[column], rows.column_names
                 rows = rows.remove_columns(column).add_column(column, places, feature=feature).select_columns(order)
         else:
             rows = rows.map(_Finder(column, folders), input_columns=[column]).cast(rows.features)
     return rows
+
+
+def _refuse_if_none_exists(task: Task, places: Sequence[str | None]) -> None:
+    named = [place for place in places if place]
+    if named and not any("://" in place or exists(Path(place)) for place in named):
+        raise InputError(
+            f"None of the {len(places)} pictures that '{task.image_column}' of task '{task.name}' names exists; the "
+            f"first would be '{named[0]}'. Paths are relative to the folder of the table: correct them, or move it."
+        )
 
 
 def _path_columns(task: Task, rows: Dataset | IterableDataset) -> list[str]:

@@ -1,5 +1,6 @@
 """The labels of a split: what the rows of each kind of task are labelled with, as class indices."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from hf_paint.data.choices import read_choices
 from hf_paint.data.label_lists import NO_CLASS, label_lists, labelled, pad
+from hf_paint.data.stored_images import stored_name, without_decoding
 from hf_paint.errors import InputError
 from hf_paint.fingerprints import fingerprint_values
 from hf_paint.tasks.multi_label import MultiLabelTask
@@ -22,6 +24,9 @@ def with_labels(split: "Split") -> "Split":
     """Return a split with the label, the labels or the answer of each row; a stream is returned unchanged.
 
     The labels of an unlabelled split are -1.
+
+    Raises:
+        InputError: If a row has no label, or one that is no class.
     """
     task = split.task
     if task.streaming:
@@ -35,7 +40,31 @@ def with_labels(split: "Split") -> "Split":
     if split.name in task.unlabelled:
         return replace(split, label_indices=np.full(len(split.rows), NO_CLASS))
     labels = split.rows[task.label_columns()["label_column"]][:]
+    _refuse_missing(split, labels)
     return replace(split, label_indices=np.array([split.class_id(label) for label in labels], dtype=np.int64))
+
+
+def is_missing(label: object) -> bool:
+    """Return whether a label that is no class stands for none: an empty field, or -1 as `datasets` writes it.
+
+    Example:
+        >>> [is_missing(label) for label in (None, float("nan"), "", -1, 0, "no")]
+        [True, True, True, True, False, False]
+    """
+    return label is None or label != label or label in ("", -1)
+
+
+def _refuse_missing(split: "Split", labels: Sequence[object]) -> None:
+    rows = [row for row, label in enumerate(labels) if is_missing(label) and split.class_ids.find(label) is None]
+    if not rows:
+        return
+    task, column = split.task, split.task.image_column
+    name = stored_name(without_decoding(split.rows.select_columns([column]), column)[rows[0]][column])
+    first = f"row {rows[0]}{f' ({name!r})' if name else ''}"
+    raise InputError(
+        f"{len(rows)} of the {len(labels)} {split.name} rows of task '{task.name}' have no label in "
+        f"'{task.label_columns()['label_column']}', the first is {first}. Fill them in, or remove these rows."
+    )
 
 
 def without_unlabelled(split: "Split") -> "Split":

@@ -9,12 +9,12 @@ from datasets import Dataset, IterableDataset, load_dataset, load_dataset_builde
 from numpy.typing import NDArray
 
 from hf_paint.data.class_files import FORMATS, ClassFiles, find_class_files
-from hf_paint.data.csv_labels import infer_labels, label_converters
+from hf_paint.data.csv_labels import infer_labels, label_converters, separator_of
 from hf_paint.data.folders import folder_splits, is_folder, read_folder
 from hf_paint.data.memory_rows import memory_splits, read_memory
 from hf_paint.data.picture_paths import resolve_pictures
 from hf_paint.data.row_ids import number_rows, version_of
-from hf_paint.data.split_names import split_names
+from hf_paint.data.split_names import split_names, suggest_splits
 from hf_paint.data.typographic_folder import read_typographic_folder
 from hf_paint.data.unlabelled import with_its_files, without_labels
 from hf_paint.errors import InputError, did_you_mean, one_line, warn_once
@@ -73,7 +73,8 @@ def _load(task: Task, source: str) -> Rows:
     if task.data_files is not None and not set(split_names(source, task.data_files)) <= set(task.data_files):
         raise InputError(
             f"`data_files` of task '{task.name}' lists no files for the split '{source}', only for "
-            f"{', '.join(task.data_files)}. Add files for it, or set the split to null in `splits`."
+            f"{', '.join(task.data_files)}. Add files for it, or "
+            f"{suggest_splits(task.data_files, drawn=not task.streaming)}."
         )
     if isinstance(task, TypographicTask) and task.dataset == "typographic_folder":
         rows = read_typographic_folder(task, source)
@@ -91,7 +92,7 @@ def _load_rows(task: Task, source: str) -> Rows:
         if class_files is not None:
             return _load_class_files(task, source, class_files)
         options: dict[str, object] = {"converters": label_converters(task)} if _is_csv(task) else {}
-        options |= {"sep": "\t"} if _is_tsv(task) else {}
+        options |= {"sep": separator} if (separator := _separator(task)) else {}
         rows = load_dataset(**_source_arguments(task), **options, split=source, streaming=task.streaming)
         if isinstance(rows, IterableDataset):
             rows = rows._resolve_features()  # CSV rows have no column types until the first of them are read
@@ -191,10 +192,9 @@ def _is_csv(task: Task) -> bool:
     return task.dataset == "csv" and not task.streaming
 
 
-def _is_tsv(task: Task) -> bool:
-    """Return whether columns are separated by tabs, which only the names of the files tell."""
+def _separator(task: Task) -> str | None:
     files = [path for source in task.data_files or {} for path in _files_of(task, source)]
-    return task.dataset == "csv" and bool(files) and all(path.lower().endswith(".tsv") for path in files)
+    return separator_of(files) if task.dataset == "csv" else None
 
 
 def _class_files(task: Task) -> ClassFiles | None:

@@ -38,3 +38,25 @@ def read_parts(source: str, lengths: Mapping[str, int]) -> list[Part]:
         return [(source, 0, lengths[source])]
     parts = ReadInstruction.from_spec(source).to_absolute(dict(lengths))
     return [(part.splitname, part.from_, part.to) for part in parts]
+
+
+def suggest_splits(names: Collection[str], *, drawn: bool = True) -> str:
+    """Return what to write as `splits` for data with these splits.
+
+    Args:
+        names: Names of the splits.
+        drawn: Whether validation and test may be drawn from train if there is none.
+
+    Example:
+        >>> suggest_splits(["train"])
+        'write splits: {train: train, validation: stratified, test: stratified}, which draws from train what is missing'
+        >>> suggest_splits(["test"])
+        'write splits: {train: null, validation: null, test: test}'
+    """
+    if not {"train", "validation", "test"}.intersection(names):
+        return "correct `splits`"
+    other = "stratified" if drawn and "train" in names else "null"
+    values = {split: split if split in names else other for split in ("train", "validation", "test")}
+    text = ", ".join(f"{split}: {value}" for split, value in values.items())
+    ending = ", which draws from train what is missing" if "stratified" in values.values() else ""
+    return f"write splits: {{{text}}}{ending}"

@@ -15,9 +15,9 @@ from hf_paint.data.draws import draw_stratified, split_train_validation, warn_of
 from hf_paint.data.guesses import open_task, read_rows
 from hf_paint.data.labels import ClassIds, read_classes
 from hf_paint.data.read_once import ReadOnce, reading_once
-from hf_paint.data.row_labels import with_labels, with_words, without_unlabelled
+from hf_paint.data.row_labels import is_missing, with_labels, with_words, without_unlabelled
 from hf_paint.data.samples import Sample, share_texts
-from hf_paint.data.sources import Rows, check_columns, stream_fingerprint, stream_length
+from hf_paint.data.sources import Rows, stream_fingerprint, stream_length
 from hf_paint.data.stored_images import cast_images, with_file_states
 from hf_paint.data.strata import find_strata
 from hf_paint.data.unreadable import Unreadable, skip_unreadable
@@ -119,6 +119,11 @@ class Split:
             InputError: If the label does not match any class of the task.
         """
         index = self.class_ids.find(label)
+        if index is None and is_missing(label):
+            raise InputError(
+                f"An image of the {self.name} split of task '{self.task.name}' has no label. Fill in the labels, or "
+                "remove the rows without one."
+            )
         if index is None:
             raise InputError(
                 f"The {self.name} split of task '{self.task.name}' contains the label {label!r}, which matches none "
@@ -196,7 +201,6 @@ def _load_split(task: Task, name: str, source: str) -> Split:
 
 def _load_rows(task: Task, source: str) -> tuple[Task, Rows]:
     task, rows = read_rows(task, source)
-    check_columns(task, rows.table)
     check_column_types(task, rows.table)
     if not isinstance(task, MultipleChoiceTask):
         return task, rows

@@ -8,9 +8,10 @@ from datasets import ClassLabel
 
 from hf_paint.data.column_types import describe_type
 from hf_paint.data.folder_splits import show
+from hf_paint.data.folders import bare_folders
 from hf_paint.data.image_summary import ImageSummary, summarize_images
 from hf_paint.data.label_lists import NO_CLASS, distinct_labels, label_type
-from hf_paint.data.overlaps import count_shared_rows
+from hf_paint.data.overlaps import NUM_SHOWN, count_shared_rows
 from hf_paint.data.splits import Split, load_splits, source_of
 from hf_paint.documents.reading import Json
 from hf_paint.files import plain
@@ -53,6 +54,7 @@ class TaskSummary:
         splits: `train`, `validation` or `test` -> the split; those that the task has.
         shared_rows: Two splits -> number of rows that are in both.
         images: What the images are like; None if they were not read.
+        bare_folders: Folders among those of the classes that contain no pictures.
     """
 
     task: Task
@@ -63,6 +65,7 @@ class TaskSummary:
     splits: Mapping[str, SplitSummary]
     shared_rows: Mapping[tuple[str, str], int]
     images: ImageSummary | None = None
+    bare_folders: Sequence[str] = ()
 
     def to_dict(self) -> Json:
         """Return the summary as plain values, for JSON."""
@@ -83,6 +86,8 @@ class TaskSummary:
         return [*self._warn_of_counts(), *self._warn_of_images()]
 
     def _warn_of_counts(self) -> Iterator[str]:
+        if folders := self.bare_folders:
+            yield f"Folders without pictures, which are no classes: {len(folders)} ({show(folders)})."
         for (first, second), number in self.shared_rows.items():
             yield f"Rows in both {first} and {second}: {number}. A run refuses them."
         for name, split in self.splits.items():
@@ -103,6 +108,13 @@ class TaskSummary:
         for pairs, what in ((images.equal, "equal to"), (images.similar, "nearly the same as")):
             if number := sum(pair.is_between_splits for pair in pairs):
                 yield f"Images {what} one of another split: {number}. Their accuracy says little about new images."
+        if pairs := [pair for pair in images.equal if pair.is_between_classes]:
+            pictures = [
+                f"{pair.first} ({pair.first.class_name}) and {pair.second} ({pair.second.class_name})"
+                for pair in pairs[:NUM_SHOWN]
+            ]
+            more = f"; and {len(pairs) - NUM_SHOWN} more" if len(pairs) > NUM_SHOWN else ""
+            yield f"Images in two classes: {len(pairs)}. Correct one of the labels: {'; '.join(pictures)}{more}."
 
 
 def summarize(task: TaskLike, *, images: bool = True) -> TaskSummary:
@@ -136,6 +148,7 @@ def summarize_splits(splits: Mapping[str, Split], *, images: bool = True) -> Tas
         splits={name: _summarize_split(split) for name, split in splits.items()},
         shared_rows=count_shared_rows(splits),
         images=summarize_images(splits) if images and not task.streaming else None,
+        bare_folders=bare_folders(task),
     )
 
 

@@ -10,6 +10,8 @@ from hf_paint.data.scans import find_problems
 from hf_paint.data.stored_images import stored_name, without_decoding
 from hf_paint.errors import InputError, one_line, warn_once
 from hf_paint.fingerprints import fingerprint_values
+from hf_paint.tasks.data_files import MEMORY
+from hf_paint.tasks.task import Task
 
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Unreadable:
         row: Row of the split.
         path: Path of a local file, the name that the data set stores for the image, or an empty string.
         reason: Why it cannot be read.
+        dataset: What the task reads, as a definition names it; an empty string if it is more than a name.
     """
 
     task: str
@@ -37,6 +40,7 @@ class Unreadable:
     row: int
     path: str
     reason: str
+    dataset: str = ""
 
     def __str__(self) -> str:
         place = f" ('{self.path}')" if self.path else ""
@@ -56,12 +60,19 @@ class UnreadableImagesError(InputError):
         number = len(self.images)
         start = "" if number == 1 else f"{number} images cannot be read. "
         more = f"; and {number - NUM_SHOWN} more" if number > NUM_SHOWN else ""
-        advice = "Replace or remove them, or set `bad_rows: skip` in the task; `hf-paint tasks` lists all of them."
-        super().__init__(f"{start}{'; '.join(shown)}{more}. {advice if number > 1 else _singular(advice)}")
+        data = next((image.dataset for image in self.images), "") or "..."
+        advice = f"or skip {'them' if number > 1 else 'it'} with `bad_rows: skip` in the task, as in "
+        advice += f"'{{dataset: {data}, bad_rows: skip}}'{'; `hf-paint tasks` lists all of them' * (number > 1)}."
+        what = "Replace or remove them," if number > 1 else "Replace or remove it,"
+        super().__init__(f"{start}{'; '.join(shown)}{more}. {what} {advice}")
 
 
-def _singular(advice: str) -> str:
-    return advice.replace("them,", "it,").partition("; `")[0] + "."
+def _dataset_of(task: Task) -> str:
+    """Return what a task reads if it is one folder, file or data set on the Hub, and otherwise an empty string."""
+    files = [path for own in (task.data_files or {}).values() for path in ([own] if isinstance(own, str) else own)]
+    if files or task.dataset == MEMORY:
+        return files[0] if len(files) == 1 else ""
+    return task.data_dir or task.dataset
 
 
 def list_unreadable(split: "Split") -> list[Unreadable]:
@@ -131,4 +142,5 @@ def describe(split: "Split", row: int, value: object, reason: BaseException | st
     """Describe an image that cannot be read, given the value that is stored for it."""
     path = stored_name(value)
     reason = one_line(reason).replace(f" '{path}'", "").rstrip(":")  # Pillow repeats the path
-    return Unreadable(task=split.task.name, split=split.name, row=row, path=path, reason=reason)
+    dataset = _dataset_of(split.task)
+    return Unreadable(task=split.task.name, split=split.name, row=row, path=path, reason=reason, dataset=dataset)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_paint.documents.limits import MOST_BYTES, MOST_LEVELS, TOO_DEEP, check_digits, check_text
-from hf_paint.documents.yaml_loader import FAULTS, PlainLoader
+from hf_paint.documents.yaml_loader import FAULTS, PlainLoader, explain
 from hf_paint.errors import InputError, JobError, one_line
 
 
@@ -119,7 +119,7 @@ def parse_yaml(content: str | bytes, what: str, *, text_keys: frozenset[str] = f
         finally:
             loader.dispose()
     except FAULTS as error:
-        raise InputError(f"{what} cannot be read: {one_line(error)}") from error
+        raise InputError(f"{what} cannot be read: {explain(error)}") from error
 
 
 def read_bytes(path: Path, what: str, limit: int = MOST_BYTES) -> bytes:

@@ -3,6 +3,7 @@
 import yaml
 
 from hf_paint.documents.limits import MOST_LEVELS, MOST_NODES, TOO_DEEP, check_digits, check_text
+from hf_paint.errors import one_line
 
 
 _PREFIX = "tag:yaml.org,2002:"
@@ -11,6 +12,25 @@ _TEXT, _NULL, _MERGE = (_PREFIX + kind for kind in ("str", "null", "merge"))
 _FLOAT, _INTEGER = (_PREFIX + kind for kind in ("float", "int"))
 FAULTS = (yaml.YAMLError, ArithmeticError, LookupError, TypeError, ValueError)
 """What PyYAML raises for text that is not YAML, e.g. a `KeyError` for `!!bool maybe`."""
+
+
+def explain(error: Exception) -> str:
+    """Return on one line what is wrong with a text, and where, without the words of the parser.
+
+    Example:
+        >>> try:
+        ...     yaml.safe_load("{dataset: digits")
+        ... except yaml.YAMLError as error:
+        ...     explain(error)
+        "line 1, column 17: expected ',' or '}', but the text ends. Check brackets, braces, quotes and indents"
+    """
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None or not error.problem:
+        return one_line(error)
+    problem = error.problem.replace("got '<stream end>'", "the text ends").replace("found '<stream end>'", "it ends")
+    mark = error.problem_mark
+    is_slip = isinstance(error, (yaml.parser.ParserError, yaml.scanner.ScannerError))
+    advice = ". Check brackets, braces, quotes and indents" if is_slip else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}{advice}"
 
 
 class PlainLoader(yaml.SafeLoader):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from huggingface_hub.errors import LocalTokenNotFoundError
 
-from hf_paint.errors import InputError, JobError
+from hf_paint.errors import InputError, JobError, one_line
 from hf_paint.repositories import FAILURES
 
 
@@ -17,7 +17,7 @@ def hub_errors(summary: str) -> Iterator[None]:
         summary: Start of the error message, for example "Pushing the branch main failed".
 
     Raises:
-        InputError: If there is no token.
+        InputError: If there is no token, or the Hub refuses it.
         JobError: If the Hub, the network or the disk fails.
     """
     try:
@@ -28,8 +28,9 @@ def hub_errors(summary: str) -> Iterator[None]:
         raise InputError(f"{summary}: you are not logged in. Log in with write access: hf auth login") from error
     except FAILURES as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        advice = "Rerun the same command to continue."
+        advice = "Run the same command again to continue."
         if status in (401, 403):
             advice = "Log in with an account that has write access: hf auth login"
-        message = getattr(error, "server_message", None) or error
-        raise JobError(f"{summary}: {type(error).__name__}, {message}. {advice}") from error
+        message = one_line(getattr(error, "server_message", None) or error) or type(error).__name__
+        failure = InputError if status == 401 else JobError
+        raise failure(f"{summary}: {message.rstrip('. ')}. {advice}") from error

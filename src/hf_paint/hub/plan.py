@@ -1,6 +1,6 @@
 """The plan of a push: the state of each branch on the Hub and the action to take."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -11,6 +11,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
 from hf_paint.errors import InputError
+from hf_paint.hub.owners import check_owner
 from hf_paint.hub.publication import Publication
 from hf_paint.hub.pull import card_metadata
 from hf_paint.results.alphas import Alpha, format_alpha, is_unpatched
@@ -72,11 +73,11 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
     """Compare a publication with its repository on the Hub, without changing anything.
 
     Raises:
-        InputError: If a branch has different weights and `overwrite` is False, or the repository is public and
-            `private` is True.
+        InputError: If the account cannot write to the repository, a branch has different weights and `overwrite` is
+            False, or the repository is public and `private` is True.
     """
     api, repo_id = HfApi(), publication.repo_id
-    user = api.whoami()
+    rights = check_owner(api.whoami(), repo_id)
     commits = _commits(api, repo_id)
     if private and commits and not api.model_info(repo_id).private:
         raise InputError(f"{repo_id} is already public. Choose another repository, or push without `private`.")
@@ -94,7 +95,7 @@ def plan_push(publication: Publication, *, overwrite: bool, private: bool | None
         repo_id=repo_id,
         branches=branches,
         num_bytes=publication.num_bytes,
-        rights=_rights(user, repo_id, exists=bool(commits)),
+        rights=f"{rights}; {repo_id} {'exists' if commits else 'will be created'}.",
         url=f"{api.endpoint}/{repo_id}",
         is_unpatched=is_unpatched(publication.source.selected),
     )
@@ -138,13 +139,3 @@ def _is_stored(content: bytes, file: RepoFile | None) -> bool:
     if file is None:
         return False
     return file.blob_id == git_hash(content) if file.lfs is None else file.lfs.sha256 == sha256(content).hexdigest()
-
-
-def _rights(user: Mapping[str, object], repo_id: str, *, exists: bool) -> str:
-    namespace = repo_id.split("/")[0]
-    orgs, auth = user.get("orgs"), user.get("auth")
-    namespaces = {user["name"], *(org["name"] for org in (orgs if isinstance(orgs, list) else []))}
-    rights = "may write to" if namespace in namespaces else "is not a member of"
-    if isinstance(auth, dict) and auth.get("accessToken", {}).get("role") == "read":
-        rights = "is logged in with a read-only token and cannot write to"
-    return f"{user['name']} {rights} {namespace}; {repo_id} {'exists' if exists else 'will be created'}."

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from hf_paint.adapters.patch_config import PatchDtype
 from hf_paint.errors import InputError
 from hf_paint.hub.errors import hub_errors
+from hf_paint.hub.owners import check_owner
 from hf_paint.hub.plan import Action, Branch, PushPlan, plan_push
 from hf_paint.hub.publication import Publication
 from hf_paint.results.alphas import is_unpatched
@@ -85,7 +86,7 @@ def push_variants(
 
     Raises:
         InputError: If no alpha was selected, nothing was patched, the base is not on the Hub, an alpha was not
-            evaluated, or a branch has different weights.
+            evaluated, the account cannot write to the repository, or a branch has different weights.
         JobError: If the Hub rejects a request or cannot be reached.
 
     Example:
@@ -125,13 +126,19 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
     """Create a repository unless it exists, and return its first commit.
 
     Raises:
-        InputError: If there is no token.
+        InputError: If there is no token, or its account cannot write to the repository.
         JobError: If the Hub rejects a request or cannot be reached.
     """
-    api = HfApi()
     with hub_errors(f"Creating {repo_id} failed"):
         if get_token() is None:
             raise LocalTokenNotFoundError
+        check_owner(HfApi().whoami(), repo_id)
+    return _create(repo_id, private=private)
+
+
+def _create(repo_id: str, *, private: bool | None) -> str:
+    api = HfApi()
+    with hub_errors(f"Creating {repo_id} failed"):
         api.create_repo(repo_id, private=private, exist_ok=True)
         return api.list_repo_commits(repo_id)[-1].commit_id
 
@@ -139,7 +146,7 @@ def create_repository(repo_id: str, *, private: bool | None) -> str:
 def _execute(plan: PushPlan, publication: Publication, *, private: bool | None, options: PushOptions) -> None:
     api, repo_id = HfApi(), plan.repo_id
     remove_leftovers(publication.run.path)
-    first = create_repository(repo_id, private=private)  # an empty commit, unlike `main`, which may have other weights
+    first = _create(repo_id, private=private)  # an empty commit, unlike `main`, which may have other weights
     pending = [branch for branch in plan.branches if branch.action != "keep"]
     for done, branch in enumerate(tqdm(pending, "Pushing", unit="branch")):
         progress = f"{len(plan.branches) - len(pending) + done} of {len(plan.branches)} branches are complete"

@@ -33,6 +33,10 @@ _NAMES_IN_LAYER = {
     ".mlp.c_proj.": ".mlp.fc2.",
 }
 _PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+_TOWERS = {
+    "text_model.encoder.layers.": "text tower (`transformer.*`)",
+    "vision_model.encoder.layers.": "image tower (`visual.*`)",
+}
 _WRAPPERS = ("module.", "text.")
 """Prefixes of tensor names in training checkpoints, and in models with a separate text tower (custom_text)."""
 
@@ -133,8 +137,12 @@ def check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor])
     """Check that converted weights have the names and shapes that `CLIPModel` expects.
 
     Raises:
-        InputError: If a tensor is missing, unexpected or of a different shape.
+        InputError: If a tower or a tensor is missing, unexpected or of a different shape.
     """
+    for start, tower in _TOWERS.items():
+        wanted, found = (any(name.startswith(start) for name in side) for side in (expected, weights))
+        if wanted and not found:
+            raise InputError(f"The open_clip model has no {tower}. Add the tensors of this tower from its base.")
     for name in sorted(expected.keys() | weights.keys()):
         target, shape = (tuple(side[name].shape) if name in side else None for side in (expected, weights))
         if target is None:

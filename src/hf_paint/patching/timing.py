@@ -70,7 +70,8 @@ def sample_zero_shot(run: PatchRun) -> tuple[list[ZeroShot], float]:
         start = time.perf_counter()
         correct = evaluator.predict(tower, task, split, indices=indices).correct
         seconds += time.perf_counter() - start
-        counts = {"correct": int(correct.sum()), "total": len(correct), "num_images": len(task.images[split].counted)}
+        num_images = task.images[split].drawn_from or len(task.images[split].counted)
+        counts = {"correct": int(correct.sum()), "total": len(correct), "num_images": num_images}
         found.append(ZeroShot(task=task.task.name, split=split, **counts))
     return found, sum(each.total for each in found) / seconds
 
