@@ -143,18 +143,12 @@ def report_broad_transfer() -> None:
 def report_pushes() -> bool:
     """Push to a Hub with every fault at every stage, kill twenty pushes midway, and print the outcomes."""
     print("\n## Pushes that were disturbed\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-s",
-        "--no-header",
-        str(HERE.parent / "hub" / "test_push_faults.py"),
-    ]
+    tests = str(HERE.parent / "hub" / "test_push_faults.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "--no-header", tests]
     environment = os.environ | {"HF_PAINT_KILLS": "20"}
     finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    print(finished.stdout)
+    lines = finished.stdout.splitlines()
+    print("\n".join(line for line in lines if line.startswith("|")), f"\n\n{lines[-1]}")
     return finished.returncode == 0
 
 
