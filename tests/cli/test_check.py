@@ -10,7 +10,9 @@ from hf_paint import InputError, check_model, evaluate_tasks
 from hf_paint.cli.main import main
 from hf_paint.fingerprints import fingerprint_weights
 from hf_paint.models.stored import StoredTower
+from hf_paint.results.checks import Check, TaskCheck
 from hf_paint.results.curve import AlphaCurve
+from hf_paint.results.records import Result
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +136,10 @@ def test_evaluate_prints_json_and_takes_a_run(finished_run, tmp_path, capsys):
     (tmp_path / "recipe.yaml").write_text("model: m\n")
     assert main(["evaluate", str(tmp_path), "--use_cpu"]) == 2
     assert "has no patched model: it is not finished" in capsys.readouterr().err
+
+
+def test_a_difference_at_the_bound_is_named_as_that():
+    record = Result(alpha=0.0, task="t", role="supported", split="test", correct=20, total=40)
+    task = TaskCheck(before=record, after=record, won=3, lost=3, rule="keep", bound=0.0)
+    said = Check(model="m", against="b", split="test", tasks=[task]).sentence()
+    assert said.endswith("; the difference is too close to the bound.")

@@ -34,6 +34,26 @@ def test_lines_of_hf_paint_and_each_warning_once(capsys):
     assert "1/1" not in shown  # not a terminal
 
 
+def test_a_library_that_prints_its_own_records_is_not_printed_twice(capsys):
+    library = logging.getLogger("a_library")
+    with console():
+        handler = logging.StreamHandler()
+        library.addHandler(handler)  # as it is imported
+        for seconds in (1, 1, 2):
+            logging.getLogger("a_library.http").warning("Retrying in %ds", seconds)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == ["Retrying in 1s", "Retrying in 2s"]
+    assert library.handlers == [handler]
+    library.removeHandler(handler)
+
+
+def test_warnings_about_which_users_can_do_nothing_are_not_shown(capsys):
+    with console():
+        warnings.warn("'pin_memory' argument is set as true but no accelerator is found, then", stacklevel=1)
+        warnings.warn("`is_gradient_checkpointing` is deprecated and will", FutureWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
+
+
 def test_bars_are_shown_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("hf_paint.results.progress.DELAY", 0.0)

@@ -32,7 +32,8 @@ from hf_paint.files import save_atomically, write_text
 
 
 NOISE = np.random.default_rng(0).random(100_000)
-RESUME = "Once that is fixed, run the same command again to resume."
+RESUME = "Once that is fixed, run the same command again; a run that had begun resumes."
+ONLINE = f"Check the connection to the internet. {RESUME}"
 
 
 def fail_with(monkeypatch, capsys, error):
@@ -226,7 +227,9 @@ INPUTS = {
 def test_an_input_is_wrong_unless_the_machine_failed(monkeypatch, capsys, cause, expected):
     code, said = fail_with(monkeypatch, capsys, raised(InputError("The recipe x cannot be read."), cause))
     assert code == expected
-    assert said == f"hf-paint: The recipe x cannot be read.{'' if expected == 2 else f' {RESUME}'}\n"
+    is_network = any("cut" in str(link) or "slow" in str(link) for link in (cause, getattr(cause, "__cause__", None)))
+    advice = "" if expected == 2 else f" {ONLINE if is_network else RESUME}"
+    assert said == f"hf-paint: The recipe x cannot be read.{advice}\n"
 
 
 class Rows(torch.utils.data.Dataset):

@@ -338,7 +338,7 @@ def test_patch_trains_on_a_folder(recipe, tmp_path):
     ("source", "message"),
     [
         ("train[8:]", "is empty"),
-        ("test", "are train. To use them, write splits: {train: train, validation: stratified, test: stratified}, wh"),
+        ("test", "are train. To use them, write splits: {train: train, validation: stratified, test: stratified}, dr"),
     ],
 )
 def test_a_split_without_pictures_is_refused(tmp_path, source, message):

@@ -226,7 +226,7 @@ def test_lists_of_labels_make_a_multi_label_task(feature, labels):
 @pytest.mark.parametrize("place", ["signs.csv", "metadata.csv"])
 def test_a_table_may_be_separated_by_semicolons(place, tmp_path):
     names = [f"{label}_{index}.png" for label in ("stop", "yield") for index in range(5)]
-    draw_folder(tmp_path, {name: 3 for name in names})
+    draw_folder(tmp_path, dict.fromkeys(names, 3))
     rows = [f"{name};{name.partition('_')[0]};1,5" for name in names]
     (tmp_path / place).write_text("\n".join(["file_name;sign;weight", *rows]))
     found = load_splits(get_task(tmp_path / place if place == "signs.csv" else tmp_path))

@@ -145,7 +145,7 @@ def test_labels_that_are_missing_are_counted(kind, labels, tmp_path):
     rows = draw_rows(4, 0)
     features = Features({"image": Image(), "label": Value(kind), "track": Value("int64")})
     Dataset.from_dict(rows | {"label": labels}, features=features).to_parquet(str(tmp_path / "t.parquet"))
-    with pytest.raises(InputError, match=r"2 of the 4 test rows of task 't' have no label in 'label', the first is row 1"):
+    with pytest.raises(InputError, match="2 of the 4 test rows .* have no label in 'label', the first is row 1"):
         load_splits(local_task(tmp_path, class_names=["red", "blue"]), ("test",))
 
 

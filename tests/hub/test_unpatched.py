@@ -43,6 +43,16 @@ def test_a_push_asks_for_yes(hub, unpatched, model_folder, capsys):
     assert all((found[name] == x).all() for name, x in expected.items())
 
 
+def test_a_patch_serves_every_alpha_so_it_is_no_copy_of_the_base(hub, unpatched, capsys):
+    command = ["push", str(unpatched.run_folder), "--repo_id", "tester/patch", "--base_model_id", "o/clip"]
+    assert main([*command, "--form", "delta"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "the patch would be applied at alpha 0 unless another alpha is named, and change nothing" in line
+    assert "copy of the base" not in line
+    assert main([*command, "--form", "delta", "--dry_run"]) == 0
+    assert "nothing was patched, and a patch is applied at alpha 0 by default." in capsys.readouterr().out
+
+
 def test_a_recipe_that_pushes_ends_with_how_to_push(hub, unpatched, capsys):
     publish(unpatched, "tester/other", private=None, base_model_id="o/clip")
     said = capsys.readouterr().out

@@ -3,7 +3,8 @@
 import pytest
 
 from hf_paint import PaintTrainingArguments
-from hf_paint.results.resuming import MICRO_BATCH, conflicts
+from hf_paint.results.resuming import DEFAULTS, MICRO_BATCH, conflicts, describe
+from hf_paint.results.selection import DEFAULT_RULE, DEFAULT_TOLERANCE
 
 
 MEAN = {"selection": "mean", "tolerance": 0.01}
@@ -47,3 +48,13 @@ def test_the_images_of_a_step_may_be_divided_otherwise(before, after, expected):
 def test_the_defaults_are_those_of_the_training(tmp_path):
     args = PaintTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
     assert {key: getattr(args, key) for key in MICRO_BATCH} == MICRO_BATCH
+
+
+def test_defaults_are_shown_for_keys_that_a_recipe_leaves_out(tmp_path):
+    args = PaintTrainingArguments(output_dir=tmp_path / "run", use_cpu=True)
+    given = {"selection": DEFAULT_RULE, "tolerance": DEFAULT_TOLERANCE}
+    assert {key: given[key] if key in given else getattr(args, key) for key in DEFAULTS} == DEFAULTS
+    assert describe(["max_steps", "seed"], {"max_steps": 25}, {"seed": 7}) == (
+        "max_steps: 25 there, 2000 here, seed: 42 there, 7 here"
+    )
+    assert describe(["max_steps"], {"max_steps": 25}, {"num_train_epochs": 3}) == "max_steps: 25 there, not set here"

@@ -16,6 +16,11 @@ from tqdm import tqdm
 from hf_paint.errors import is_first_process
 
 
+NOT_FOR_USERS = (
+    "'pin_memory' argument is set as true but no accelerator",  # torch, on a CPU
+    "`is_gradient_checkpointing` is deprecated",  # transformers, of a call by peft
+)
+"""How warnings begin of which users of hf_paint are not the cause, and about which they can do nothing."""
 TIME_TO_END_THE_JOB = 30
 """Seconds after which the launcher has ended the other processes if one of them failed."""
 
@@ -68,6 +73,8 @@ def console() -> Iterator[None]:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         stack.enter_context(warnings.catch_warnings())
+        for message in NOT_FOR_USERS:
+            warnings.filterwarnings("ignore", message)
         stack.enter_context(progress())
         if not main:
             logging.disable(logging.WARNING)
@@ -83,22 +90,46 @@ def console() -> Iterator[None]:
             yield
         finally:
             root.removeHandler(handler)
+            handler.give_back()
             own.setLevel(levels[0])
             root.setLevel(levels[1])
             logging.disable(levels[2])
 
 
 class _Lines(logging.Handler):
-    """Prints log records to stderr, above any progress bar, and each warning only once."""
+    """Prints log records to stderr, above any progress bar, and each warning only once.
+
+    Some libraries print their records themselves. The handler lets them print the first one, and then takes over.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.warned: set[str] = set()
+        self.taken: list[tuple[logging.Logger, logging.Handler]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record).rstrip()
+        is_printed = self._take_over(record.name)
         if record.levelno >= logging.WARNING:
-            if line in self.warned:
-                return
+            is_printed |= line in self.warned
             self.warned.add(line)
-        tqdm.write(line, file=sys.stderr)
+        if not is_printed:
+            tqdm.write(line, file=sys.stderr)
+
+    def _take_over(self, name: str) -> bool:
+        """Remove handlers that print records of this logger, and return whether there were any."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        before = len(self.taken)
+        while logger is not None and logger is not logging.getLogger():
+            own = [handler for handler in logger.handlers if type(handler) is logging.StreamHandler]
+            for handler in own:
+                logger.removeHandler(handler)
+                self.taken.append((logger, handler))
+            logger = logger.parent
+        return len(self.taken) > before
+
+    def give_back(self) -> None:
+        """Let the libraries print their records themselves again."""
+        while self.taken:
+            logger, handler = self.taken.pop()
+            logger.addHandler(handler)

@@ -15,7 +15,8 @@ from hf_paint.errors import one_line
 from hf_paint.temporary import without_temporary
 
 
-RESUME = "Once that is fixed, run the same command again to resume."
+RESUME = "Once that is fixed, run the same command again; a run that had begun resumes."
+OFFLINE = "Check the connection to the internet."
 TRACEBACK = "HF_PAINT_TRACEBACK"
 """Environment variable that makes every failure show its traceback."""
 MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -81,7 +82,7 @@ def describe(error: BaseException) -> str | None:
     for link in _chain(error):
         match kind_of(link):
             case "network":
-                return f"the network failed: {_text(link)}. {RESUME}"
+                return f"the network failed: {_text(link)}. {OFFLINE} {RESUME}"
             case "hub":
                 return f"the server refused: {_text(link)}"
             case "memory":
@@ -104,6 +105,12 @@ def is_of_the_machine(error: BaseException) -> bool:
         kind_of(link) in ("network", "memory", "process") or _errno(link) in OF_THE_MACHINE or _is_cache_closed(link)
         for link in links
     )
+
+
+def remedy(error: BaseException) -> str:
+    """Return what to do about an input error that `is_of_the_machine`."""
+    kinds = {kind_of(link) for link in _chain(error.__cause__ or error.__context__, hidden=True)}
+    return f"{OFFLINE} {RESUME}" if "network" in kinds else RESUME
 
 
 def _is_cache_closed(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 
 from hf_paint.cli.console import console, nobody_reads, say
-from hf_paint.cli.failures import RESUME, TRACEBACK, describe, is_of_the_machine
+from hf_paint.cli.failures import TRACEBACK, describe, is_of_the_machine, remedy
 from hf_paint.cli.parser import Parser, Run
 from hf_paint.cli.signals import until_interrupted
 from hf_paint.cli.version import Version
@@ -50,7 +50,7 @@ def _run(arguments: list[str]) -> int:
     except InputError as error:
         message = one_line(str(error).rpartition("InputError: ")[2], limit=None)  # a dataloader worker wraps it
         if is_of_the_machine(error):
-            return _failed(f"{message} {RESUME}", EXIT_FAILED)
+            return _failed(f"{message} {remedy(error)}", EXIT_FAILED)
         return _failed(message, EXIT_BAD_INPUT)
     except JobError as error:
         return _failed(one_line(error, limit=None), EXIT_FAILED)

@@ -76,7 +76,8 @@ def run(parsed: argparse.Namespace, rest: list[str]) -> None:
     if parsed.dry_run:
         print_table(plan.rows())
         if plan.is_unpatched:
-            sys.stdout.write("Alpha 0 was chosen: nothing was patched, and `main` is the base. A push needs --yes.\n")
+            effect = "a patch is applied at alpha 0 by default" if parsed.form == "delta" else "`main` is the base"
+            sys.stdout.write(f"Alpha 0 was chosen: nothing was patched, and {effect}. A push needs --yes.\n")
         sys.stdout.write(f"{plan.rights}\nDry run: nothing was changed.\n")
     else:
         sys.stdout.write(f"{plan.url}\n")

@@ -115,7 +115,8 @@ def _check_labels(task: Task, metadata: Metadata) -> None:
 
 def _read_table(task: Task, path: str) -> pa.Table:
     if path.endswith(".csv"):
-        return pa.Table.from_pandas(pd.read_csv(path, sep=separator_of([path]) or ",", converters=label_converters(task)), preserve_index=False)
+        frame = pd.read_csv(path, sep=separator_of([path]) or ",", converters=label_converters(task))
+        return pa.Table.from_pandas(frame, preserve_index=False)
     return json.read_json(path) if path.endswith(".jsonl") else parquet.read_table(path)
 
 

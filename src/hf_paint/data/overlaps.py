@@ -149,4 +149,4 @@ def _class_of(split: Split, row: int) -> str:
     indices = split.label_indices
     if not isinstance(split.task, LabelledTask) or indices is None or indices.ndim > 1 or indices[row] == NO_CLASS:
         return ""
-    return split.class_names[indices[row]]
+    return split.class_names[int(indices[row])]

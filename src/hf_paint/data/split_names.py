@@ -49,7 +49,7 @@ def suggest_splits(names: Collection[str], *, drawn: bool = True) -> str:
 
     Example:
         >>> suggest_splits(["train"])
-        'write splits: {train: train, validation: stratified, test: stratified}, which draws from train what is missing'
+        'write splits: {train: train, validation: stratified, test: stratified}, drawn from train'
         >>> suggest_splits(["test"])
         'write splits: {train: null, validation: null, test: test}'
     """
@@ -58,5 +58,5 @@ def suggest_splits(names: Collection[str], *, drawn: bool = True) -> str:
     other = "stratified" if drawn and "train" in names else "null"
     values = {split: split if split in names else other for split in ("train", "validation", "test")}
     text = ", ".join(f"{split}: {value}" for split, value in values.items())
-    ending = ", which draws from train what is missing" if "stratified" in values.values() else ""
+    ending = ", drawn from train" if "stratified" in values.values() else ""
     return f"write splits: {{{text}}}{ending}"

@@ -49,7 +49,8 @@ class PushPlan:
         num_bytes: Size of one model in bytes.
         rights: Sentence on the logged-in account and its write access to the repository.
         url: URL of the repository.
-        is_unpatched: Whether the run chose alpha 0, so that `main` is a copy of the base.
+        is_unpatched: Whether the run chose alpha 0, so that `main` is a copy of the base, or a delta changes nothing
+            by default.
     """
 
     repo_id: str

@@ -115,10 +115,12 @@ def push_variants(
 
 def _refuse_unpatched(publication: Publication) -> None:
     if is_unpatched(publication.source.selected):
+        result = "`main` would be a copy of the base"
+        if publication.delta:
+            result = "the patch would be applied at alpha 0 unless another alpha is named, and change nothing"
         raise InputError(
-            f"Nothing was patched in {publication.run.path}: alpha 0 was chosen, so `main` would be a copy of the "
-            "base. Choose again with `hf-paint select`, or push it with --yes (in Python, with "
-            "PushOptions(allow_unpatched=True))."
+            f"Nothing was patched in {publication.run.path}: alpha 0 was chosen, so {result}. Choose again with "
+            "`hf-paint select`, or push it with --yes (in Python, with PushOptions(allow_unpatched=True))."
         )
 
 

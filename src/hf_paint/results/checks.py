@@ -163,5 +163,5 @@ def _clause(task: TaskCheck) -> str:
         change = points(task.difference, task.interval, digits=1)
         return f"{name} must {demand}, but changed by {change} points"
     needed = task.images_needed
-    advice = "the difference is too close to that to tell" if needed is None else f"about {needed:,} would"
+    advice = "the difference is too close to the bound" if needed is None else f"about {needed:,} would"
     return f"{task.after.total:,} images of {name} do not tell whether it would {demand}; {advice}"

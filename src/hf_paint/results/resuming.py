@@ -25,6 +25,12 @@ MODEL_LOCATION = ("model", "model_revision")
 MICRO_BATCH = {"per_device_train_batch_size": 128, "gradient_accumulation_steps": 1}
 """Keys that share the images of a step, with their defaults. Only their product matters to the weights, so that a run
 that was out of memory can go on with smaller batches."""
+DEFAULTS = {
+    **MICRO_BATCH,
+    **{"learning_rate": 1e-5, "weight_decay": 0.1, "max_steps": 2000, "warmup_steps": 0.1, "seed": 42},
+    **{"label_smoothing_factor": 0.0, "max_grad_norm": 1.0, "selection": "supported_within", "tolerance": 0.01},
+}
+"""Defaults of the keys that are changed most, which a recipe leaves out."""
 TASK_LOCATION = ("dataset", "revision", "data_files", "data_dir")
 """Keys that say where a model or data set is. They may change, because a run is bound to the content (`Identity`)."""
 
@@ -77,8 +83,13 @@ def _fixed_here(stored: Mapping[str, object], current: Mapping[str, object]) -> 
 
 
 def describe(keys: list[str], stored: Mapping[str, object], current: Mapping[str, object]) -> str:
-    """Describe the first few conflicts for an error message."""
-    return ", ".join(f"{key}: {_brief(stored.get(key))} there, {_brief(current.get(key))} here" for key in keys[:3])
+    """Describe the first few conflicts for an error message, with the defaults of keys that a recipe leaves out.
+
+    Example:
+        >>> describe(["max_steps"], {"max_steps": 25}, {})
+        'max_steps: 25 there, 2000 here'
+    """
+    return ", ".join(f"{key}: {_brief(key, stored)} there, {_brief(key, current)} here" for key in keys[:3])
 
 
 def _without_locations(recipe: Mapping[str, object]) -> dict[str, object]:
@@ -107,6 +118,9 @@ def _is_free(key: str) -> bool:
     return key in FREE_KEYS or key.startswith(FREE_PREFIXES)
 
 
-def _brief(value: object) -> str:
-    text = str(value)
+def _brief(key: str, recipe: Mapping[str, object]) -> str:
+    value = recipe.get(key)
+    if value is None and (key not in DEFAULTS or (key == "max_steps" and "num_train_epochs" in recipe)):
+        return "not set"
+    text = str(DEFAULTS[key] if value is None else value)
     return text if len(text) <= 60 else f"{text[:57]}..."

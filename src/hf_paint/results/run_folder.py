@@ -125,8 +125,8 @@ class RunFolder:
         if keys := resuming.conflicts(stored, recipe):
             changed = resuming.describe(keys, stored, recipe)
             raise InputError(
-                f"{self.path} contains a run with a different {self.recipe.name} ({changed}). Choose another "
-                "output_dir, or remove this folder."
+                f"{self.path} contains a run with a different {self.recipe.name} ({changed}). Choose another folder, "
+                f"for example --output_dir {self.path}-2, or remove this one."
             )
 
     def has_parts(self) -> bool:
