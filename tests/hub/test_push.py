@@ -229,8 +229,8 @@ def test_dry_run_touches_nothing(hub, run, capsys):
     [
         ("hf_read", "tester/clip", "read-only, so it cannot write to tester/clip. Log in with a token that has write"),
         ("hf_other", "tester/clip", "other cannot write to tester/clip: 'tester' is neither"),
-        ("hf_other", "tester/clip", "Use --repo_id other/clip, or log in with another account: hf auth login"),
-        ("hf_test", "clip", "'clip' names no owner. Use --repo_id tester/clip."),
+        ("hf_other", "tester/clip", "Use the id other/clip, or log in with another account: hf auth login"),
+        ("hf_test", "clip", "'clip' names no owner. Use the id tester/clip."),
     ],
 )
 def test_who_may_not_write_is_told_in_one_line(hub, run, capsys, monkeypatch, token, repo_id, words, flags):

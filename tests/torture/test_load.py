@@ -1,4 +1,4 @@
-"""The load part of the torture at small sizes: twice as much takes about twice the CPU time."""
+"""The load part of the torture at small sizes: four times as much takes about four times the CPU time."""
 
 from dataclasses import replace
 
@@ -40,4 +40,4 @@ def test_what_is_quadratic_is_lost():
     tally = Tally("quadratic")
     assert load.measure(load_kinds.Kind("quadratic", 3_000, prepare), tally) > load.MOST
     [lost] = tally.lost
-    assert "twice as much took" in lost
+    assert "four times as much took" in lost

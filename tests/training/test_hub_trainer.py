@@ -246,8 +246,8 @@ def test_what_could_not_be_pushed_is_not_trained(hub, recipe, tmp_path, capsys, 
 
 def test_without_rights_nothing_is_trained(hub, recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_other")
-    assert recipe(**PUSH) == 1
-    assert "Creating tester/clip failed" in capsys.readouterr().err
+    assert recipe(**PUSH) == 2
+    assert "other cannot write to tester/clip" in capsys.readouterr().err
     assert not (tmp_path / "run" / "theta_1").exists()
 
 

@@ -24,7 +24,7 @@ def check_owner(user: Mapping[str, object], repo_id: str) -> str:
     """
     name, (owner, _, own) = user["name"], repo_id.partition("/")
     if not own:
-        raise InputError(f"'{repo_id}' names no owner. Use --repo_id {name}/{repo_id}.")
+        raise InputError(f"'{repo_id}' names no owner. Use the id {name}/{repo_id}.")
     role, orgs = _role(user), user.get("orgs")
     if role == "read":
         raise InputError(
@@ -35,7 +35,7 @@ def check_owner(user: Mapping[str, object], repo_id: str) -> str:
         if owner not in (name, *(org["name"] for org in orgs)):
             raise InputError(
                 f"{name} cannot write to {repo_id}: '{owner}' is neither this account nor an organisation of it. Use "
-                f"--repo_id {name}/{own}, or log in with another account: hf auth login"
+                f"the id {name}/{own}, or log in with another account: hf auth login"
             )
         return f"{name} may write to {owner}"
     return f"The token of {name} does not tell whether it may write to {owner}"
