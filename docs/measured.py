@@ -135,11 +135,13 @@ def acceptance(found: Found | None, head: str, path: str) -> Section:
     if found is None:
         return unrecorded(head, path)
     parts = [f"{head}\n"]
-    for part in found.values():
+    for part in filter(None, found.values()):
         text = part["report"].replace("\n## ", "\n### ").strip()
         title, _, tables = text.partition("\n")
-        parts.append(f"{title}\n\n{about(part)}\n{tables}\n")
-    missed = [f"`make acceptance`: {name}" for name, part in found.items() if not part["met"]]
+        parts.append(f"{title}\n\n{about(part)}\n\n{tables.strip()}\n")
+    if absent := [name for name, part in found.items() if part is None]:
+        parts.append(f"Not recorded for this version: {', '.join(absent)}.\n")
+    missed = [f"`make acceptance`: {name}" for name, part in found.items() if part and not part["met"]]
     return Section("\n".join(parts), missed)
 
 

@@ -76,7 +76,7 @@ def record(name: str, report: Callable[[], bool | None], *, order: Sequence[str]
     about = {"date": time.strftime("%Y-%m-%d"), "machine": MACHINE, "python": platform.python_version()}
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     found[name] = {"about": about, "met": met, "report": text.getvalue()}
-    in_order = {section: found[section] for section in order if section in found}
+    in_order = {section: found.get(section) for section in order}  # None: not run yet
     RESULTS.write_text(json.dumps(in_order, indent=1) + "\n", encoding="utf-8")
     return met
 

@@ -49,7 +49,8 @@ def test_what_misses_its_target_comes_first():
     assert "date 2026-01-02, machine 2 cores." in text
     assert "| sweep | 9 s | 3 s | 3.00 (2.9 to 3.1) |  | 0 | at least 4x | **NO** |" in text
     part = {"about": about, "report": "\n## mnist, seed 0\n\n| a |\n"}
-    report = {"mnist": part | {"met": False}, "gtsrb": part | {"met": True}}
+    report = {"mnist": part | {"met": False}, "gtsrb": part | {"met": True}, "strategies": None}
     text, missed = measured.acceptance(report, "## `make acceptance`", "results.json")
     assert missed == ["`make acceptance`: mnist"]
     assert "### mnist, seed 0" in text
+    assert "Not recorded for this version: strategies." in text
