@@ -1,6 +1,6 @@
 """bfloat16 for the small CLIP where the processor multiplies it much faster than float32, and float32 elsewhere.
 
-Without such instructions, a run in bfloat16 takes twenty times as long. The figures are those of the precision that
+Without such instructions, a run in bfloat16 takes several times as long. The figures are those of the precision that
 the machine's name says.
 """
 

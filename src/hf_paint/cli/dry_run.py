@@ -12,7 +12,6 @@ from hf_paint.patching.costs import num_alphas
 from hf_paint.patching.method_choice import num_trials, tried_labels
 from hf_paint.patching.plan import Plan
 from hf_paint.patching.timing import ZeroShot
-from hf_paint.results.proportions import wilson_interval
 from hf_paint.results.tables import percent
 
 
@@ -70,8 +69,8 @@ def _number(images: CachedImages | None) -> str:
 
 
 def _accuracy(sample: ZeroShot) -> str:
-    """Return the accuracy on a sample, or on a whole split, which itself is a sample of all images of its kind."""
-    low, high = wilson_interval(sample.correct, sample.total)
+    """Return the accuracy on a sample or on a whole split, with its interval."""
+    low, high = sample.interval
     accuracy = percent(sample.correct / sample.total, digits=1)
     bounds = f"{percent(low, digits=1)} to {percent(high, digits=1)}"
     images = f"all {sample.total}" if sample.total == sample.num_images else f"{sample.total} of {sample.num_images}"

@@ -46,10 +46,7 @@ class ZeroShot:
 
     @property
     def interval(self) -> Interval:
-        """95 % interval of the accuracy (Wilson's), or the accuracy itself if the sample is the whole split."""
-        share = self.correct / self.total
-        if self.total == self.num_images:
-            return share, share
+        """95 % interval of the accuracy (Wilson's). A whole split, too, is a sample of all images of its kind."""
         return wilson_interval(self.correct, self.total)
 
 
