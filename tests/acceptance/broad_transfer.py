@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import disable_progress_bars
-from speed import BF16, PRECISION
+from speed import BF16, PRECISION, USE_CPU
 
 from hf_paint import PaintTrainingArguments, PatchOptions, PatchResult, Task, get_task, patch_single
 from hf_paint.cli.run_quickstart import _digits, _rendered
@@ -26,7 +26,7 @@ SHARED = Path("../shared")
 SEEDS = (0, 1)
 ALPHAS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0]
 TRAINING = {"learning_rate": 3e-4, "max_steps": 200, "warmup_steps": 20, "per_device_train_batch_size": 64}
-TRAINING |= {"weight_decay": 0.0, "augmentation": "none", "save_steps": 200, "use_cpu": True, "disable_tqdm": True}
+TRAINING |= {"weight_decay": 0.0, "augmentation": "none", "save_steps": 200, "use_cpu": USE_CPU, "disable_tqdm": True}
 HEADER = ["base", "patched on", "alpha", "patched half", "other half", "gain", "gain at alpha 1"]
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from speed import FLAGS
+from speed import FLAGS, USE_CPU
 
 from hf_paint import AlphaCurve
 from hf_paint.results.alphas import alpha_from_json, format_alpha
@@ -30,6 +30,7 @@ ATTACKED, CLEAN = ("patching", "cifar10-attack"), ("supported", "cifar10")
 MIN_REGAINED, MAX_LOSS = 0.5, 1.0
 """The share of the accuracy lost to the attack that is to come back, and the clean accuracy it may cost, in points."""
 MAX_MINUTES = 10.0
+"""For each study, on two cores."""
 
 
 def main() -> bool:
@@ -46,7 +47,7 @@ def main() -> bool:
         print(f"\n## {name}: test images, accuracies and rates in percent\n")
         report(RUNS / f"case-{name}")
         print(f"\n{minutes['wall']:.1f} minutes, {minutes['cpu']:.1f} of CPU time; examples-*.png shows images")
-        met.append(minutes["cpu"] / 2 <= MAX_MINUTES)
+        met.append(not USE_CPU or minutes["cpu"] / 2 <= MAX_MINUTES)
     return all([*met, report_aim(RUNS / "case-typographic")])
 
 

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from speed import BF16, PRECISION
+from speed import BF16, PRECISION, USE_CPU
 from transformers import CLIPModel, CLIPProcessor
 
 from hf_paint import PaintTrainingArguments, PatchOptions, evaluate_tasks, get_task, patch_single
@@ -41,7 +41,7 @@ def main() -> int:
         save_steps=100,
         logging_steps=100,
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=USE_CPU,
     )
     task = get_task(str(TASKS / "gtsrb.yaml"))
     options = PatchOptions(method="greedy_soup", ingredients=INGREDIENTS, precision=PRECISION)

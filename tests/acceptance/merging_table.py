@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from merging_figures import FIGURES, render, write_docs
 from photo_defects import make_task
-from speed import BF16, PRECISION
+from speed import BF16, PRECISION, USE_CPU
 
 from hf_paint import (
     PaintTrainingArguments,
@@ -165,7 +165,7 @@ def arguments(folder: Path, seed: int, *, max_steps: int = STEPS) -> PaintTraini
         augmentation="none",
         bf16=BF16,
         save_strategy="no",
-        use_cpu=True,
+        use_cpu=USE_CPU,
         disable_tqdm=True,
     )
 

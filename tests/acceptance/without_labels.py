@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from speed import BF16, PRECISION
+from speed import BF16, PRECISION, USE_CPU
 
 from hf_paint import AlphaCurve, PaintTrainingArguments, PatchOptions, get_task, patch_single
 
@@ -42,7 +42,7 @@ def patched(name: str, seed: int, folder: Path) -> AlphaCurve:
     """Return the curve of a short run with CIFAR-10 as supported task."""
     if not (folder / "patched").exists():
         args = PaintTrainingArguments(
-            output_dir=str(folder), seed=seed, use_cpu=True, bf16=BF16, disable_tqdm=True, **TRAINING
+            output_dir=str(folder), seed=seed, use_cpu=USE_CPU, bf16=BF16, disable_tqdm=True, **TRAINING
         )
         options = PatchOptions(max_eval_images=NUM_IMAGES, precision=PRECISION, num_examples=0)
         rule = {"alphas": ALPHAS, "selection": "entropy"}

@@ -37,10 +37,10 @@ SECTIONS = {
     "many": ("gpu_runs", 90),
     "syncs": ("gpu_training", 60),
     "faults": ("gpu_runs", 90),
-    "merges": ("gpu_merges", 45),
-    "memory": ("gpu_memory", 45),
-    "pipeline": ("gpu_pipeline", 75),
-    "lora": ("gpu_training", 45),
+    "merges": ("gpu_merges", 60),
+    "memory": ("gpu_memory", 75),
+    "pipeline": ("gpu_pipeline", 120),
+    "lora": ("gpu_training", 60),
     "head": ("gpu_sweep", 45),
     "precision": ("gpu_sweep", 40),
 }
@@ -122,7 +122,7 @@ def run_child(section: str, parsed: argparse.Namespace, left: float) -> dict[str
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # the processes that it started, too
     figures = [json.loads(line) for line in out.read_text().splitlines()]
-    found = {"seconds": round(time.monotonic() - start, 1), "figures": figures}
+    found = {"date": time.strftime("%Y-%m-%d"), "seconds": round(time.monotonic() - start, 1), "figures": figures}
     return found | ({"error": error} if error else {})
 
 
