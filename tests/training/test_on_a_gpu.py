@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from torch._dynamo.utils import counters
 from transformers import PreTrainedModel, TrainerCallback
 
@@ -125,3 +126,26 @@ def test_exact_products_on_a_gpu_are_said_once(caplog, monkeypatch, keys):
     for device in ("cpu", "cuda", "cuda"):
         arithmetic.say_tf32(SimpleNamespace(device=torch.device(device), **switches))
     assert len(caplog.records) == (0 if keys else 1)
+
+
+class Products(TrainerCallback):
+    """Records how exactly a GPU would multiply in float32 at every step."""
+
+    def __init__(self):
+        self.found = set()
+
+    def on_step_end(self, *args, **kwargs):
+        self.found.add(torch.backends.cuda.matmul.fp32_precision)
+
+
+def test_a_training_multiplies_as_its_arguments_say(model, processor, task, tmp_path, monkeypatch):
+    """Whatever was trained before in the process: transformers leaves TF32 on after compiling in bfloat16."""
+    monkeypatch.setattr(transformers.training_args, "is_torch_tf32_available", lambda: True)
+    before = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    runs = ({}, {"bf16": True, **COMPILED}, {"tf32": True}, {"torch_compile": False}, COMPILED)
+    for number, keys in enumerate(runs):
+        products = Products()
+        length = {"max_steps": 2, "warmup_steps": 1}
+        train(deepcopy(model), processor, task, tmp_path / str(number), callbacks=[products], **length, **keys)
+        assert products.found == {"tf32" if "tf32" in keys else "ieee"}
+        assert (torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision) == before

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hf_paint.data.images import CachedImages
 from hf_paint.data.prefetching import Batch, prefetch
 from hf_paint.errors import JobError
-from hf_paint.evaluation.forward import default_batch_size, embed, exact_float32
+from hf_paint.evaluation.forward import default_batch_size, embed
 from hf_paint.evaluation.predictions import Predictions, outputs, predictions_from_outputs
 from hf_paint.evaluation.prepared_task import PreparedTask
 from hf_paint.evaluation.progress import EvaluationProgress
@@ -22,6 +22,7 @@ from hf_paint.models.classifier import ImageClassifier
 from hf_paint.models.compilation import compile_blocks, is_compiled, pays
 from hf_paint.models.devices import free_memory
 from hf_paint.models.linear_layers import choose_onednn
+from hf_paint.models.products import float32_products
 from hf_paint.models.towers import copy_with
 from hf_paint.results.alphas import Alpha
 from hf_paint.results.image_files import correct_file
@@ -203,7 +204,7 @@ class Evaluator:
         own, columns, done = self._share(rows), dict[str, Tensor](), 0
         # ZeRO-3 reuses gathered tensors in the next training step, which inference tensors do not allow
         sharded = self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-        with torch.no_grad() if sharded else torch.inference_mode(), exact_float32():
+        with torch.no_grad() if sharded else torch.inference_mode(), float32_products():
             for batch in self._batches(images, own, self.images_at_once(tower), whole=indices is None):
                 found = function(embed(tower, task.transform.normalize(batch["pixel_values"])), batch["labels"])
                 if not columns:  # allocated once: pieces between the batches would fragment the memory

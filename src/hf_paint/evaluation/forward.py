@@ -1,8 +1,6 @@
-"""Forward passes of image towers on a batch: how many images at once, and in which arithmetic."""
+"""Forward passes of image towers on a batch, and how many images they take at once."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -35,23 +33,6 @@ def default_batch_size(tower: nn.Module, device: torch.device) -> int:
     if device.type != "cuda" or tokens is None:
         return BATCH_SIZE
     return BATCH_SIZE * max(1, min(1024, TOKENS_AT_ONCE // tokens) // BATCH_SIZE)
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Compute float32 products in full inside the block.
-
-    PyTorch lets convolutions on GPUs round their inputs to TF32 by default, which moved one image of 500 in a test.
-    """
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
 
 
 def embed(tower: nn.Module, pixels: Tensor) -> Tensor:

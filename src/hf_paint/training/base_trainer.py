@@ -24,6 +24,7 @@ from hf_paint.errors import InputError
 from hf_paint.models.compilation import compile_blocks, pays, undo_compilation
 from hf_paint.models.linear_layers import undo_onednn
 from hf_paint.models.losses import cross_entropy
+from hf_paint.models.products import float32_products
 from hf_paint.training.batch_size import images_of_run
 from hf_paint.training.divergence import DivergenceMixin
 from hf_paint.training.resuming import ResumingMixin
@@ -192,7 +193,7 @@ class BaseTrainer(DivergenceMixin, ResumingMixin):
         size = batch_size or self.args.train_batch_size
         if self.args.auto_find_batch_size:
             self._start_over(size)
-        with self._compiled(size):
+        with self._compiled(size), float32_products(tf32=bool(self.args.tf32)):
             return super()._inner_training_loop(batch_size, *args, **kwargs)
 
     @contextmanager

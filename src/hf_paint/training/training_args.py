@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
+import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from transformers import TrainingArguments
 
@@ -153,11 +154,12 @@ class PaintTrainingArguments(KeepingArguments):
         if self.num_train_epochs is None:
             self.num_train_epochs = 3.0
         if self.accelerator_config is None and self.dataloader_pin_memory and not self.use_cpu:
-            # copy a batch to the GPU while the one before is computed
-            self.accelerator_config: dict[str, bool] = {"non_blocking": True}
+            self.accelerator_config: dict[str, bool] = {"non_blocking": True}  # copy a batch while one is computed
         if self.metric_for_best_model is None and (self.load_best_model_at_end or self.save_strategy == "best"):
             self.metric_for_best_model: str | None = BEST_METRIC  # transformers would take the loss
+        precision = torch.backends.fp32_precision  # type: ignore[attr-defined]
         super().__post_init__()
+        torch.backends.fp32_precision = precision  # type: ignore[attr-defined]  # a training sets its own
         self.deepspeed_plugin: None = None  # use the plugin that accelerate creates for all accelerators in a process
         self._n_gpu = min(self._n_gpu, 1)  # one process, one GPU: torch's DataParallel would change the batch size
         check_arguments(self, self._given)
