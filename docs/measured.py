@@ -99,13 +99,15 @@ def gpu(found: Found | None, head: str, path: str) -> Section:
             ]
             for figure in part["figures"]
         ]
-        text.append(f"### {name}\n\n{markdown([header, *rows], text_columns=1)}\n")
+        text.append(f"### {name}\n\nDate {part['date']}.\n\n{markdown([header, *rows], text_columns=1)}\n")
         missed += [
             f"`make gpu`: {figure['name']}: {number(figure['value'])} {figure['unit']}, target {figure['target']}"
             for figure in part["figures"]
             if figure["met"] is False
         ]
-        missed += [f"`make gpu`: section {name}: {part['error'].splitlines()[0]}"] if "error" in part else []
+        missed += (
+            [f"`make gpu`: section {name}: {part['error'].splitlines()[0].rstrip(': ')}"] if "error" in part else []
+        )
     return Section("\n".join(text), missed)
 
 
@@ -141,8 +143,14 @@ def acceptance(found: Found | None, head: str, path: str) -> Section:
         parts.append(f"{title}\n\n{about(part)}\n\n{tables.strip()}\n")
     if absent := [name for name, part in found.items() if part is None]:
         parts.append(f"Not recorded for this version: {', '.join(absent)}.\n")
-    missed = [f"`make acceptance`: {name}" for name, part in found.items() if part and not part["met"]]
+    missed = [f"`make acceptance`: {name}: {aim(part)}" for name, part in found.items() if part and not part["met"]]
     return Section("\n".join(parts), missed)
+
+
+def aim(part: Found) -> str:
+    """Return what a section says last of its target."""
+    [*_, line] = [line for line in part["report"].splitlines() if "target" in line or "aim" in line]
+    return ", ".join(cell.strip() for cell in line.strip("| ").split("|") if cell.strip())
 
 
 def unrecorded(head: str, path: str) -> Section:

@@ -32,11 +32,12 @@ from gpu_processes import Fork
 SECTIONS = {
     "rates": ("gpu_training", 30),
     "sweep": ("gpu_sweep", 110),
-    "train": ("gpu_training", 110),
+    "train": ("gpu_training", 80),
+    "train_small": ("gpu_training", 80),
     "same": ("gpu_runs", 90),
     "many": ("gpu_runs", 90),
     "syncs": ("gpu_training", 60),
-    "faults": ("gpu_runs", 90),
+    "faults": ("gpu_runs", 150),
     "merges": ("gpu_merges", 60),
     "memory": ("gpu_memory", 75),
     "pipeline": ("gpu_pipeline", 120),
@@ -153,7 +154,7 @@ def table(section: str, found: dict) -> str:
 
 def machine(device: str) -> dict[str, str]:
     """Return the card and the versions."""
-    found = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "cores": str(os.cpu_count())}
+    found = {"python": platform.python_version(), "cores": str(os.cpu_count())}
     for name in ("torch", "transformers", "accelerate", "peft", "datasets", "huggingface_hub"):
         try:
             found[name] = version(name)

@@ -16,7 +16,7 @@ class Setting:
 
     Attributes:
         device: `cuda` or `cpu`.
-        tiny: Two layers and a few images, to see that the script works; targets mean nothing.
+        tiny: A tiny model and a few images, to see that the script works; targets mean nothing.
     """
 
     device: str
@@ -25,7 +25,11 @@ class Setting:
     @property
     def shapes(self) -> tuple[str, ...]:
         """The models to measure, from the most important on."""
-        return ("ViT-B/32",) if self.tiny else ("ViT-L/14", "ViT-B/32")
+        return ("tiny",) if self.tiny else ("ViT-L/14", "ViT-B/32")
+
+    def shape(self, full: str) -> str:
+        """Return a shape, or the tiny one in its place."""
+        return "tiny" if self.tiny else full
 
     @property
     def backend(self) -> str:

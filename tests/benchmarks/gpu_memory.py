@@ -39,7 +39,7 @@ def memory(setting: Setting) -> Figures:
 
 def simulated_memory(setting: Setting, *, fits: int = 2) -> Figure:
     """A step with more than a few images says that the memory is full, as a GPU does."""
-    training = make_training(setting, "ViT-B/32", auto_find_batch_size=True)
+    training = make_training(setting, "tiny", auto_find_batch_size=True)
     step, sizes = PaintTrainer.training_step, []
 
     def limited(self, model, inputs, *rest):

@@ -33,7 +33,7 @@ MIN_SHARE = 0.95
 def pipeline(setting: Setting) -> Figures:
     """Images per second of training from JPEGs and from small pictures, beside pixels that are on the device."""
     batch, large, small = (4, 12, 12) if setting.tiny else (256, 8192, 12288)
-    training = Training("ViT-B/32", setting.device, batch, 1, quick=setting.tiny)
+    training = Training(setting.shape("ViT-B/32"), setting.device, batch, 1, quick=setting.tiny)
     pure = from_memory(training, 3 if setting.tiny else 30)
     trains = training_rate(clip_config("ViT-B/32"), card(), Plan(), batch)
     yield Figure(

@@ -65,8 +65,9 @@ def start_two(setting: Setting, name: str, *, port: int, environment: dict[str, 
 
 def finish(run: Run) -> dict:
     """Wait for a run, and return what it found."""
-    if run.process.wait():
-        raise RuntimeError(f"{run.folder.name} failed: {last_error(run.folder.with_suffix('.log').read_text())}")
+    if code := run.process.wait():
+        error = last_error(run.folder.with_suffix(".log").read_text())
+        raise RuntimeError(f"{run.folder.name} failed with exit code {code}: {error}")
     return json.loads((run.folder / "found.json").read_text())
 
 

@@ -136,7 +136,7 @@ def head(setting: Setting) -> Figures:
         names, templates = names[:4], templates[:4]
     prompts = [template.replace("{}", name) for name in names for template in templates]
     processor = make_processor(prompts)
-    model = make_clip("ViT-B/32", processor, only="text", quick=setting.tiny).to(setting.device)
+    model = make_clip(setting.shape("ViT-B/32"), processor, only="text", quick=setting.tiny).to(setting.device)
     some = processor.tokenizer(prompts[:: max(1, len(prompts) // 500)]).input_ids
     num_tokens = sum(map(len, some)) / len(some)
     weights = {}
@@ -172,7 +172,7 @@ def plain_on(model, processor, names, templates):
 
 def precision(setting: Setting) -> Figures:
     """`precision: auto`: what it measures and what it costs."""
-    jobs = Sweep("ViT-L/14", 8 if setting.tiny else 250, (), device=setting.device, quick=setting.tiny)
+    jobs = Sweep(setting.shape("ViT-L/14"), 8 if setting.tiny else 250, (), device=setting.device, quick=setting.tiny)
     prepared = jobs.prepare()
     evaluator = Evaluator(Accelerator(cpu=setting.device == "cpu"))
     start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,19 +78,28 @@ def make_training(setting: Setting, shape: str, **options: bool | str) -> Traini
 
 def train(setting: Setting) -> Figures:
     """`PaintTrainer` beside a bare loop, with and without compiled blocks: bf16 autocast, pixels on the card."""
-    peak = setting.peak()
-    for shape in setting.shapes:
-        training = make_training(setting, shape)
-        for compiled in (False, True):
-            yield from train_once(setting, shape, training, peak, compiled=compiled)
-        if shape == "ViT-B/32" and not setting.tiny:  # the activations of the larger one would not fit
-            training.num_steps = 6
-            training.options |= {"torch_compile": False, "torch_compile_backend": None}
-            images = training.batch_size * (training.num_steps - 1)
-            fp32 = images / training.trainer(bf16=False)[0].seconds
-            exact = replace(card(), matrix=card().matrix_fp32)
-            predicted = setting.predicted(training_rate(clip_config(shape), exact, Plan(), training.batch_size))
-            yield Figure(name=f"{shape}, training in fp32", value=fp32, unit="images/s", predicted=predicted)
+    yield from train_shape(setting, setting.shape("ViT-L/14"))
+
+
+def train_small(setting: Setting) -> Figures:
+    """The same for a ViT-B/32, whose steps are so short that what the Trainer adds may show; and in float32."""
+    training = yield from train_shape(setting, setting.shape("ViT-B/32"))
+    if not setting.tiny:
+        training.num_steps = 6
+        training.options |= {"torch_compile": False, "torch_compile_backend": None}
+        images = training.batch_size * (training.num_steps - 1)
+        fp32 = images / training.trainer(bf16=False)[0].seconds
+        exact = replace(card(), matrix=card().matrix_fp32)
+        predicted = setting.predicted(training_rate(clip_config("ViT-B/32"), exact, Plan(), training.batch_size))
+        yield Figure(name="ViT-B/32, training in fp32", value=fp32, unit="images/s", predicted=predicted)
+
+
+def train_shape(setting: Setting, shape: str) -> Generator[Figure, None, Training]:
+    """Train eagerly and compiled; return the ways of training."""
+    peak, training = setting.peak(), make_training(setting, shape)
+    for compiled in (False, True):
+        yield from train_once(setting, shape, training, peak, compiled=compiled)
+    return training
 
 
 def train_once(setting: Setting, shape: str, training: Training, peak: float, *, compiled: bool) -> Figures:
@@ -159,7 +169,7 @@ class SyncWarnings(TrainerCallback):
 def syncs(setting: Setting) -> Figures:
     """How often a training step and an evaluation wait for the GPU, and where."""
     batch, steps = 4, 12
-    training = Training("ViT-B/32", setting.device, batch, steps, quick=True)
+    training = Training(setting.shape("ViT-B/32"), setting.device, batch, steps, quick=True)
     training.callbacks = [SyncWarnings()] if setting.device == "cuda" else []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -172,7 +182,7 @@ def syncs(setting: Setting) -> Figures:
 
 def evaluation_syncs(setting: Setting) -> Figures:
     """How often the evaluation of a split waits for the GPU, whatever the number of batches."""
-    jobs = Sweep("ViT-B/32", 40, (), device=setting.device, quick=True)
+    jobs = Sweep(setting.shape("ViT-B/32"), 40, (), device=setting.device, quick=True)
     prepared, numbers = jobs.prepare(), []
     for batch_size in (40, 4):
         evaluator = Evaluator(jobs.accelerator, batch_size=batch_size, precision="bf16")

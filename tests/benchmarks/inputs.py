@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset as Table, Features, Image
 from PIL import Image as PILImage
 from torch import Tensor
 from torch.utils.data import Dataset
-from towers import SHAPES, flops_per_image
+from towers import flops_per_image, towers_of
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer, CLIPVisionConfig
 from transformers.utils import logging
 
@@ -39,15 +39,15 @@ def make_clip(shape: str, processor: CLIPProcessor | None = None, *, only: str =
     """A CLIP with random weights.
 
     Args:
-        shape: A name in SHAPES.
+        shape: A name in SHAPES, or `tiny`.
         processor: Its tokenizer defines the end-of-text token.
         only: `vision` or `text`: the other tower is made small; `neither`: both are.
         quick: Two layers instead of all.
     """
     towers = {}
     for tower in ("vision", "text"):
-        config = SMALL_TOWER if only not in ("", tower) else SHAPES[shape][tower]
-        projection = {"projection_dim": SHAPES[shape]["projection_dim"]}
+        config = SMALL_TOWER if only not in ("", tower) else towers_of(shape)[tower]
+        projection = {"projection_dim": towers_of(shape)["projection_dim"]}
         towers[tower] = config | projection | ({"num_hidden_layers": 2} if quick else {})
     if processor:
         names = ("bos_token_id", "eos_token_id", "pad_token_id")

@@ -40,11 +40,19 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 """CLIP models from the smallest to one with an image tower of 18 billion parameters (EVA-CLIP-18B is that large)."""
+_NARROW = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+TINY: dict[str, Any] = {"vision": _NARROW, "text": _NARROW, "projection_dim": 64}
+"""A CLIP that shows in a moment, on any processor, that a script works; it is the shape `tiny`."""
+
+
+def towers_of(shape: str) -> dict[str, Any]:
+    """Return what a shape's towers differ in from the defaults of transformers."""
+    return TINY if shape == "tiny" else SHAPES[shape]
 
 
 def clip_config(shape: str) -> CLIPConfig:
-    """Return the config for a model in SHAPES."""
-    towers = SHAPES[shape]
+    """Return the config for a model in SHAPES, or the tiny one."""
+    towers = towers_of(shape)
     projection = {"projection_dim": towers["projection_dim"]}
     return CLIPConfig(
         text_config=towers["text"] | projection, vision_config=towers["vision"] | projection, **projection
