@@ -149,8 +149,9 @@ def acceptance(found: Found | None, head: str, path: str) -> Section:
 
 def aim(part: Found) -> str:
     """Return what a section says last of its target."""
-    [*_, line] = [line for line in part["report"].splitlines() if "target" in line or "aim" in line]
-    return ", ".join(cell.strip() for cell in line.strip("| ").split("|") if cell.strip())
+    lines = [line for line in part["report"].splitlines() if "(target" in line or "(aim" in line]
+    cells = lines[-1].split("|") if lines else ["see its tables"]
+    return ", ".join(cell.strip() for cell in cells if cell.strip())
 
 
 def unrecorded(head: str, path: str) -> Section:

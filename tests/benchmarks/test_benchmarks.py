@@ -18,8 +18,8 @@ with patch.dict(os.environ):  # the benchmarks run in a separate environment
     import common
     import gpu
     import gpu_figures
-    import inputs
     import recording
+    import towers
 
 MIB = 2**20
 
@@ -99,8 +99,8 @@ def test_peak_memory_is_that_of_the_child_alone():
 @pytest.mark.parametrize(("patch_size", "shape", "gflops"), [(32, "ViT-B/32", 8.7), (14, "ViT-L/14", 162)])
 def test_operations_per_image_are_the_known_ones(patch_size, shape, gflops):
     """Twice the published multiply-adds of these towers: 4.4 and 81 billion."""
-    config = CLIPVisionConfig(**{"patch_size": patch_size} | inputs.SHAPES[shape]["vision"])
-    assert inputs.flops_per_image(config) / 1e9 == pytest.approx(gflops, rel=0.02)
+    config = CLIPVisionConfig(**{"patch_size": patch_size} | towers.SHAPES[shape]["vision"])
+    assert towers.flops_per_image(config) / 1e9 == pytest.approx(gflops, rel=0.02)
 
 
 def test_the_last_error_of_a_log_is_found_before_what_was_printed_later():
