@@ -6,6 +6,7 @@
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ ELSEWHERE = """\
 | three orders of sequential tasks | `python tests/acceptance/orders.py` | [strategies](how_to/strategies.md) |
 """
 MET = {True: "yes", False: "**NO**", None: ""}
+LONG = 25
+"""Rows from which on a table is folded."""
 Found = Mapping[str, Any]
 
 
@@ -140,11 +143,22 @@ def acceptance(found: Found | None, head: str, path: str) -> Section:
     for part in filter(None, found.values()):
         text = part["report"].replace("\n## ", "\n### ").strip()
         title, _, tables = text.partition("\n")
-        parts.append(f"{title}\n\n{about(part)}\n\n{tables.strip()}\n")
+        parts.append(f"{title}\n\n{about(part)}\n\n{folded(tables.strip())}\n")
     if absent := [name for name, part in found.items() if part is None]:
         parts.append(f"Not recorded for this version: {', '.join(absent)}.\n")
     missed = [f"`make acceptance`: {name}: {aim(part)}" for name, part in found.items() if part and not part["met"]]
     return Section("\n".join(parts), missed)
+
+
+def folded(text: str) -> str:
+    """Hide the rows of long tables until a reader asks for them."""
+    start, end = '<details markdown="1">\n<summary>{} rows</summary>\n\n', "\n</details>\n"
+
+    def fold(table: re.Match[str]) -> str:
+        rows = table[0].count("\n") - 2  # without the header and the line below it
+        return start.format(rows) + table[0] + end if rows > LONG else table[0]
+
+    return re.sub(r"(?:^\|.*\|\n)+", fold, text + "\n", flags=re.MULTILINE).strip()
 
 
 def aim(part: Found) -> str:

@@ -58,3 +58,11 @@ def test_what_misses_its_target_comes_first():
     ]
     assert "### mnist, seed 0" in text
     assert "Not recorded for this version: strategies." in text
+
+
+def test_only_long_tables_are_folded():
+    short, long = ("| a |\n| --- |\n" + "| 1 |\n" * rows for rows in (measured.LONG, measured.LONG + 1))
+    assert measured.folded(f"## One\n\n{short}\n## Two\n\n{short}") == f"## One\n\n{short}\n## Two\n\n{short}".strip()
+    text = measured.folded(f"{long}\nafter")
+    assert text.startswith('<details markdown="1">\n<summary>26 rows</summary>\n\n| a |\n')
+    assert text.endswith("| 1 |\n\n</details>\n\nafter")
