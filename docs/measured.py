@@ -29,7 +29,7 @@ ELSEWHERE = """\
 | --- | --- | --- |
 | merges of three tasks on a small CLIP | `python tests/acceptance/merging_table.py` | [merging](how_to/merging.md) |
 | ways to keep what a model knew | `python tests/acceptance/keeping.py` | [keeping](how_to/keeping.md) |
-| alpha without labels | `python tests/acceptance/without_labels.py` | [choosing alpha](how_to/choosing_alpha.md) |
+| alpha without labels | `python tests/acceptance/without_labels.py` | [the rules](explanation/rules.md#without-labels) |
 | three orders of sequential tasks | `python tests/acceptance/orders.py` | [strategies](how_to/strategies.md) |
 """
 MET = {True: "yes", False: "**NO**", None: ""}
@@ -82,10 +82,14 @@ def benchmarks(found: Found | None, head: str, path: str) -> Section:
         rows = part["rows"]
         shown = [[*(str(row[key]) for key in keys), MET[row["met"]]] for row in rows]
         text.append(f"### {script}\n\n{about(part)}\n\n{markdown([header, *shown], text_columns=1)}\n")
-        missed += [
-            f"`make benchmark`: {r['job']}: {r['ratio']}, target {r['target']}" for r in rows if r["met"] is False
-        ]
+        missed += [f"`make benchmark`: {missed_row(row)}" for row in rows if row["met"] is False]
     return Section("\n".join(text), missed)
+
+
+def missed_row(row: Found) -> str:
+    """Say what a row of `make benchmark` reached, beside its target."""
+    difference = f", difference {row['difference']}" if row["difference"] else ""
+    return f"{row['job']}: {row['ours']}, ratio to the plain way {row['ratio']}{difference}; target: {row['target']}"
 
 
 def gpu(found: Found | None, head: str, path: str) -> Section:
@@ -103,14 +107,12 @@ def gpu(found: Found | None, head: str, path: str) -> Section:
             for figure in part["figures"]
         ]
         text.append(f"### {name}\n\nDate {part['date']}.\n\n{markdown([header, *rows], text_columns=1)}\n")
-        missed += [
-            f"`make gpu`: {figure['name']}: {number(figure['value'])} {figure['unit']}, target {figure['target']}"
-            for figure in part["figures"]
-            if figure["met"] is False
-        ]
-        missed += (
-            [f"`make gpu`: section {name}: {part['error'].splitlines()[0].rstrip(': ')}"] if "error" in part else []
-        )
+        for figure in part["figures"]:
+            if figure["met"] is False:
+                found = ", ".join(filter(None, [f"{number(figure['value'])} {figure['unit']}", figure["note"]]))
+                missed.append(f"`make gpu`: {figure['name']}: {found}; target: {figure['target']}")
+        if "error" in part:
+            missed.append(f"`make gpu`: section {name}: {part['error'].splitlines()[0].rstrip(': ')}")
     return Section("\n".join(text), missed)
 
 
@@ -162,10 +164,15 @@ def folded(text: str) -> str:
 
 
 def aim(part: Found) -> str:
-    """Return what a section says last of its target."""
-    lines = [line for line in part["report"].splitlines() if "(target" in line or "(aim" in line]
-    cells = lines[-1].split("|") if lines else ["see its tables"]
-    return ", ".join(cell.strip() for cell in cells if cell.strip())
+    """Return the last row of a section's tables that has a target, with the names of its columns."""
+    lines = part["report"].splitlines()
+    rows = [at for at, line in enumerate(lines) if line.startswith("|") and "(target" in line]
+    if not rows:
+        return "see its tables"
+    header = next(at for at in range(rows[-1], 0, -1) if not lines[at - 1].startswith("|"))
+    names, values = ([cell.strip() for cell in lines[at].strip("| ").split("|")] for at in (header, rows[-1]))
+    found = [f"{name} {value}" for name, value in zip(names[1:], values[1:], strict=True) if value]
+    return f"{values[0]}: {', '.join(found)}"
 
 
 def unrecorded(head: str, path: str) -> Section:

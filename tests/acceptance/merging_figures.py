@@ -25,7 +25,8 @@ for {steps} steps; `joint` takes as many per task. Alpha is chosen on up to {ima
 rule `{rule}`, and up to {images} test images per task are reported. Beside it stands the alpha that the default rule
 would choose, which allows a loss of one point on CIFAR-10. Accuracies are in percent, means over {seeds} seeds with
 95 % intervals; the interval of the images alone is that of one run. Time and memory leave out the fine-tuning of the
-models that merges start from.
+models that merges start from. A `/` separates the tasks, and a `;` the alphas that the seeds chose, where they differ.
+Behind `auto` stand the merges that it took.
 
 {table}
 

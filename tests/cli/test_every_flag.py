@@ -148,7 +148,8 @@ def test_a_negative_alpha_may_be_written_with_an_exponent(model_folder, tmp_path
 
 
 def test_what_changes_no_weight_may_change_when_a_run_resumes():
-    for key in ("extrapolate", "activation_checkpointing", "gradient_checkpointing", "log_level", "logging_steps"):
+    keys = ("extrapolate", "activation_checkpointing", "gradient_checkpointing", "log_level", "logging_steps")
+    for key in (*keys, "save_dtype", "save_variants"):
         assert conflicts({"alphas": [0.5]}, {"alphas": [0.5, 1.5], key: True}) == []
 
 

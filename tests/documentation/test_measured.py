@@ -45,13 +45,16 @@ def test_what_misses_its_target_comes_first():
     rows = [row(), row(job="head", met=True), row(job="pixels", met=None)]
     found = {"sweep": {"about": about, "rows": rows}}
     text, missed = measured.benchmarks(found, "## `make benchmark`", "cpu.json")
-    assert missed == ["`make benchmark`: sweep: 3.00 (2.9 to 3.1), target at least 4x"]
+    assert missed == [
+        "`make benchmark`: sweep: 3 s, ratio to the plain way 3.00 (2.9 to 3.1), difference 0; target: at least 4x"
+    ]
     assert "date 2026-01-02, machine 2 cores." in text
     assert "| sweep | 9 s | 3 s | 3.00 (2.9 to 3.1) |  | 0 | at least 4x | **NO** |" in text
-    part = {"about": about, "report": "\n## mnist, seed 0\n\n| a |\n| median | | +2.0 (target +3) |\n"}
+    table = "| seed | alpha | gain |\n| --- |\n| 0 | 0.5 | +2.0 |\n| median | | +2.0 (target +3) |\n"
+    part = {"about": about, "report": f"\n## mnist, seed 0\n\n{table}"}
     report = {"mnist": part | {"met": False}, "gtsrb": part | {"met": True}, "strategies": None}
     text, missed = measured.acceptance(report, "## `make acceptance`", "results.json")
-    assert missed == ["`make acceptance`: mnist: median, +2.0 (target +3)"]
+    assert missed == ["`make acceptance`: mnist: median: gain +2.0 (target +3)"]
     report = {"strategies": {"about": about, "report": "## All\n\n| a |\n", "met": False}}
     assert measured.acceptance(report, "##", "results.json").missed == [
         "`make acceptance`: strategies: see its tables"

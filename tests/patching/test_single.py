@@ -324,6 +324,21 @@ def test_save_dtype_rounds_once_and_half_base_keeps_its_text_tower(model, proces
     assert CLIPModel.from_pretrained(tmp_path / "run" / "patched").dtype == torch.float16
 
 
+def test_a_finished_run_is_written_in_another_way_without_training_again(model_folder, tmp_path, monkeypatch):
+    tasks = write_task(tmp_path), write_task(tmp_path, "others", seed=7)
+    run, options = tmp_path / "run", {"alphas": [0.5, 1.0]}
+    patch_single(model_folder, tasks[0], [tasks[1]], arguments(run), **options)
+    records, trained, patched = (run / "results.jsonl").read_text(), weights(run / "theta_1"), weights(run / "patched")
+    monkeypatch.setattr(PaintTrainer, "train", None)
+    changed = PatchOptions(save_dtype="bfloat16", save_variants=True)
+    patch_single(model_folder, tasks[0], [tasks[1]], arguments(run), options=changed, **options)
+    again = weights(run / "patched")
+    assert all(torch.equal(again[name], x.bfloat16()) for name, x in patched.items() if x.is_floating_point())
+    assert (run / "results.jsonl").read_text() == records
+    assert all(torch.equal(x, trained[name]) for name, x in weights(run / "theta_1").items())
+    assert {x.dtype for x in weights(run / "variants/alpha-1.00").values()} <= {torch.bfloat16, torch.int64}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_model_in_memory_may_be_on_a_gpu(model, processor, task, other_task, tmp_path):
     args = PaintTrainingArguments(output_dir=tmp_path / "run", max_steps=2, warmup_steps=1, use_cpu=True)

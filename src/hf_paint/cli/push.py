@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command to the parser."""
     text = (
-        "Publish a run as one repository, with the chosen model on `main` and every other alpha on its own branch. "
+        "Publish a run as one repository, with the chosen model on `main` and every alpha on a branch of its own. "
         "To resume an interrupted push, run the same command again."
     )
     example = (

@@ -8,6 +8,7 @@ RULE = ("selection", "tolerance")
 FREE_KEYS = (
     *("output_dir", "alphas", "extrapolate", "sweep", "verify", "search", "search_budget", "baseline"),
     *("max_eval_images", "compare_ensemble", "num_examples", "use_cpu", "disable_tqdm", *RULE),
+    *("save_dtype", "save_variants"),
     *("per_device_eval_batch_size", "report_to", "run_name", "push_to_hub"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
