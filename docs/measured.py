@@ -29,7 +29,7 @@ ELSEWHERE = """\
 | --- | --- | --- |
 | merges of three tasks on a small CLIP | `python tests/acceptance/merging_table.py` | [merging](how_to/merging.md) |
 | ways to keep what a model knew | `python tests/acceptance/keeping.py` | [keeping](how_to/keeping.md) |
-| alpha without labels | `python tests/acceptance/without_labels.py` | [the rules](explanation/rules.md#without-labels) |
+| alpha without labels | `python tests/acceptance/without_labels.py` | [rules](explanation/rules.md#without-labels) |
 | three orders of sequential tasks | `python tests/acceptance/orders.py` | [strategies](how_to/strategies.md) |
 """
 MET = {True: "yes", False: "**NO**", None: ""}
