@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import product
@@ -18,10 +17,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from accelerate.commands.launch import launch_command, launch_command_parser
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from drawn_tasks import write_task_yaml
+from forked_calls import Fork
 from hf_paint import AlphaCurve, InputError
 from hf_paint.cli.main import main
 from hf_paint.results.details_log import RunDetails
@@ -105,28 +106,27 @@ def run_here(model_folder, folder):
 
 
 def run(launch, model_folder, folder):
-    """Run all recipes in one launch, and return the output."""
+    """Run all recipes in one launch, and return the output.
+
+    `accelerate launch` runs in a fork, which need not import it again; it starts both processes anew.
+    """
     paths = write_recipes(launch, model_folder, folder)
     config, *options = LAUNCHES[launch]
     options += ["--main_process_port", str(free_port())]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config), *options]
     sharded = ["--sharded"] if launch in SHARDED else []
+    script = [str(Path(__file__).with_name("patch_each.py")), *sharded, *paths]
     device = {"ACCELERATE_USE_CPU": "true"}
     if launch in ZERO:
         device = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     cache = str(folder / launch / "cache")  # another launch's cache would leave no work to distribute
-    result = subprocess.run(
-        [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
-        env=os.environ
-        | device
-        | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-6000:]
-    return result.stdout + result.stderr
+
+    def accelerate_launch():
+        os.environ |= device | {"HF_PAINT_CACHE": cache, "PYTHONPATH": os.pathsep.join(sys.path)}
+        launch_command(launch_command_parser().parse_args(["--config_file", str(CONFIGS / config), *options, *script]))
+
+    code, printed = Fork(accelerate_launch).wait(600)
+    assert code == 0, printed[-6000:]
+    return printed
 
 
 def free_port():
