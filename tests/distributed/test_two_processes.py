@@ -1,7 +1,8 @@
 """Two processes compared with one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
 
 Each launch takes many seconds, so each kind of launch runs all recipes, and the tests read the run folders; the one
-process is that of the tests. ZeRO is tested if deepspeed is installed.
+process is that of the tests, and the others are forks of one that has imported everything (see `launches.py`). ZeRO is
+tested if deepspeed is installed.
 """
 
 import json
@@ -104,29 +105,33 @@ def run_here(model_folder, folder):
             assert main(["patch", "--config", path]) == 0
 
 
-def run(launch, model_folder, folder):
-    """Run all recipes in one launch, and return the output."""
+def launch_of(launch, model_folder, folder):
+    """The environment, the arguments and the output of one launch of all recipes."""
     paths = write_recipes(launch, model_folder, folder)
     config, *options = LAUNCHES[launch]
     options += ["--main_process_port", str(free_port())]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config), *options]
     sharded = ["--sharded"] if launch in SHARDED else []
+    script = [str(Path(__file__).with_name("patch_each.py")), *sharded, *paths]
     device = {"ACCELERATE_USE_CPU": "true"}
     if launch in ZERO:
         device = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     cache = str(folder / launch / "cache")  # another launch's cache would leave no work to distribute
+    arguments = ["--config_file", str(CONFIGS / config), *options, *script]
+    return device | {"HF_PAINT_CACHE": cache}, arguments, str(folder / f"{launch}.txt")
+
+
+def run(launches):
+    """Run launches, one after the other."""
     result = subprocess.run(
-        [*command, str(Path(__file__).with_name("patch_each.py")), *sharded, *paths],
-        env=os.environ
-        | device
-        | {"OMP_NUM_THREADS": "1", "HF_PAINT_CACHE": cache, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, str(Path(__file__).with_name("launches.py")), json.dumps(launches)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
-    assert result.returncode == 0, result.stderr[-6000:]
-    return result.stdout + result.stderr
+    printed = [Path(output).read_text()[-6000:] for *_, output in launches if Path(output).exists()]
+    assert result.returncode == 0, "\n".join([result.stderr[-6000:], *printed])
 
 
 def free_port():
@@ -144,8 +149,7 @@ def folder(model_folder, tmp_path_factory):
     write_scenes_yaml(folder / "data", train=30, test=37)
     run_here(model_folder, folder)
     kill_during_training(folder / "one" / "single", folder / "two" / "resumed")
-    for launch in LAUNCHES:
-        (folder / f"{launch}.txt").write_text(run(launch, model_folder, folder))
+    run([launch_of(launch, model_folder, folder) for launch in LAUNCHES])
     return folder
 
 
