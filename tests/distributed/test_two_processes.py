@@ -1,15 +1,13 @@
 """Two processes compared with one, FSDP2 and ZeRO, through `accelerate launch` and the recipe script.
 
 Each launch takes many seconds, so each kind of launch runs all recipes, and the tests read the run folders; the one
-process is that of the tests, and the others are forks of one that has imported everything (see `launches.py`). ZeRO is
-tested if deepspeed is installed.
+process is that of the tests. ZeRO is tested if deepspeed is installed.
 """
 
 import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from importlib.util import find_spec
 from itertools import product
@@ -19,10 +17,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from accelerate.commands.launch import launch_command, launch_command_parser
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from drawn_tasks import write_task_yaml
+from forked_calls import Fork
 from hf_paint import AlphaCurve, InputError
 from hf_paint.cli.main import main
 from hf_paint.results.details_log import RunDetails
@@ -105,8 +105,11 @@ def run_here(model_folder, folder):
             assert main(["patch", "--config", path]) == 0
 
 
-def launch_of(launch, model_folder, folder):
-    """The environment, the arguments and the output of one launch of all recipes."""
+def run(launch, model_folder, folder):
+    """Run all recipes in one launch, and return the output.
+
+    `accelerate launch` runs in a fork, which need not import it again; it starts both processes anew.
+    """
     paths = write_recipes(launch, model_folder, folder)
     config, *options = LAUNCHES[launch]
     options += ["--main_process_port", str(free_port())]
@@ -116,22 +119,14 @@ def launch_of(launch, model_folder, folder):
     if launch in ZERO:
         device = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     cache = str(folder / launch / "cache")  # another launch's cache would leave no work to distribute
-    arguments = ["--config_file", str(CONFIGS / config), *options, *script]
-    return device | {"HF_PAINT_CACHE": cache}, arguments, str(folder / f"{launch}.txt")
 
+    def accelerate_launch():
+        os.environ |= device | {"HF_PAINT_CACHE": cache, "PYTHONPATH": os.pathsep.join(sys.path)}
+        launch_command(launch_command_parser().parse_args(["--config_file", str(CONFIGS / config), *options, *script]))
 
-def run(launches):
-    """Run launches, one after the other."""
-    result = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("launches.py")), json.dumps(launches)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    printed = [Path(output).read_text()[-6000:] for *_, output in launches if Path(output).exists()]
-    assert result.returncode == 0, "\n".join([result.stderr[-6000:], *printed])
+    code, printed = Fork(accelerate_launch).wait(600)
+    assert code == 0, printed[-6000:]
+    return printed
 
 
 def free_port():
@@ -149,7 +144,8 @@ def folder(model_folder, tmp_path_factory):
     write_scenes_yaml(folder / "data", train=30, test=37)
     run_here(model_folder, folder)
     kill_during_training(folder / "one" / "single", folder / "two" / "resumed")
-    run([launch_of(launch, model_folder, folder) for launch in LAUNCHES])
+    for launch in LAUNCHES:
+        (folder / f"{launch}.txt").write_text(run(launch, model_folder, folder))
     return folder
 
 
