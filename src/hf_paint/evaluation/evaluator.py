@@ -218,8 +218,7 @@ class Evaluator:
     def _share(self, rows: Sequence[int]) -> Sequence[int]:
         """Return the rows of this process; the last processes repeat the last row, so that all have equally many."""
         size = -(-len(rows) // self.accelerator.num_processes)
-        first = self.accelerator.process_index * size
-        own = rows[first : first + size]
+        own = rows[self.accelerator.process_index * size :][:size]
         return own if len(own) == size else [*own, *[rows[-1]] * (size - len(own))]
 
     def _gathered(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
