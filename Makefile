@@ -24,7 +24,7 @@ types: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	$(BIN)/python docs/check_site.py site
-	$(BIN)/pytest tests/documentation -n 2 --dist worksteal
+	$(BIN)/pytest tests/documentation -n 2
 
 build: $(READY)
 	rm -rf build dist

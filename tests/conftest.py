@@ -4,7 +4,6 @@ import gc
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,8 +19,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["HF_HOME"] = tempfile.mkdtemp("", "hf-paint-tests-", os.environ.get("PYTEST_DEBUG_TEMPROOT"))
 os.environ["HF_PAINT_CACHE"] = os.environ["HF_HOME"] + "/hf_paint"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling every module anew takes seconds in each of many processes
-sys.dont_write_bytecode = False
 os.environ["OMP_NUM_THREADS"] = "1"  # also for subprocesses: two workers share two cores
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs of the background, and in what they start

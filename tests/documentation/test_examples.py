@@ -1,7 +1,6 @@
 """Every example is short, runs offline, and draws the picture that the page shows with its code."""
 
 import ast
-import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -20,15 +19,9 @@ import build_gallery
 EXAMPLES = build_gallery.EXAMPLES
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.name != build_gallery.SHARED)
 MOST_LINES = 40
-SHORT = {"per_device_train_batch_size": 32, "alphas": [0, 0.5, 1], "selection": "mean", "max_eval_images": 60}
-"""In place of what the scripts share."""
-SHORTER = {"max_steps": 4, "warmup_steps": 1}
-"""In place of what any script says."""
-
-
-def short(*args, **keys):
-    """Patch a model in a few steps."""
-    return patch(*args, **(keys | SHORTER))
+SHORT = {"max_steps": 4, "warmup_steps": 1, "per_device_train_batch_size": 32}
+SHORT |= {"alphas": [0, 0.5, 1], "selection": "mean", "max_eval_images": 60}
+"""Keys of every run, whatever a script says."""
 
 
 def test_every_example_draws_its_picture(tmp_path, monkeypatch):
@@ -38,8 +31,7 @@ def test_every_example_draws_its_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     pyplot.switch_backend("agg")
     with pyplot.rc_context():
-        monkeypatch.setattr("toy.TRAINING", importlib.import_module("toy").TRAINING | SHORT)
-        monkeypatch.setattr("toy.patch", short)
+        monkeypatch.setattr("toy.patch", lambda *args, **keys: patch(*args, **(keys | SHORT)))
         for script in (EXAMPLES / f"{name}.py" for name in build_gallery.ORDER):
             runpy.run_path(str(script), run_name="__main__")
             pyplot.close("all")

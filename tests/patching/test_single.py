@@ -337,6 +337,8 @@ def test_a_finished_run_is_written_in_another_way_without_training_again(model_f
     assert (run / "results.jsonl").read_text() == records
     assert all(torch.equal(x, trained[name]) for name, x in weights(run / "theta_1").items())
     assert {x.dtype for x in weights(run / "variants/alpha-1.00").values()} <= {torch.bfloat16, torch.int64}
+    select_alpha(run, alpha=1.0)  # by the recipe in the folder
+    assert {x.dtype for x in weights(run / "patched").values()} <= {torch.bfloat16, torch.int64}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from accelerate.utils import memory
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, PreTrainedConfig
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 from transformers.utils import logging
 
 from blank_plots import blank_plots, draw_plots
@@ -29,7 +29,6 @@ torch.set_num_threads(1)
 gc.set_threshold(50_000, 20, 100)  # most of what tests make is freed without a scan
 os.fsync = lambda file: None  # which matters when the power fails; no test can tell
 memory.clear_device_cache = lambda garbage_collection=False: None  # a full collection before and after each training
-PreTrainedConfig.__repr__ = object.__repr__  # transformers writes each config, at length, for a log nobody reads
 logging.disable_progress_bar()
 SHARED = Path(os.environ.get("HF_PAINT_SHARED", Path(__file__).parents[3] / "shared"))
 IMAGE_SIZE = 32
